@@ -1,0 +1,101 @@
+// Package event holds the values that travel through policysync: the record as
+// Kafka gave it, the event decoded from it, the Avro schema that describes it
+// and the values inside it.
+//
+// It owns no behaviour beyond reading and printing those values, and it imports
+// nothing else of this module, so that every other package can depend on it.
+package event
+
+import (
+	"fmt"
+	"time"
+)
+
+// TopicID is Kafka's identity of a topic (KIP-516). A topic that is deleted and
+// created again under its old name has another one, so offsets of the two never
+// compare.
+type TopicID [16]byte
+
+// String prints the id as a UUID.
+func (id TopicID) String() string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", id[0:4], id[4:6], id[6:8], id[8:10], id[10:16])
+}
+
+// Position names one record: where it lies in Kafka.
+type Position struct {
+	Topic     string
+	TopicID   TopicID
+	Partition int32
+	Offset    int64
+	// LeaderEpoch is the epoch of the leader that wrote the record, -1 if unknown.
+	LeaderEpoch int32
+}
+
+// String prints topic/partition/offset.
+func (p Position) String() string {
+	return fmt.Sprintf("%s/%d/%d", p.Topic, p.Partition, p.Offset)
+}
+
+// Header is one header of a record.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Record is what Kafka holds at a position: bytes, not yet understood.
+type Record struct {
+	Position
+	// Key is nil if the record has none.
+	Key []byte
+	// Value is nil on a tombstone.
+	Value     []byte
+	Headers   []Header
+	Timestamp time.Time
+}
+
+// Header returns the last value of the named header, or nil.
+func (r *Record) Header(name string) []byte {
+	for i := len(r.Headers) - 1; i >= 0; i-- {
+		if r.Headers[i].Key == name {
+			return r.Headers[i].Value
+		}
+	}
+	return nil
+}
+
+// Size is the number of bytes that the record keeps in memory, roughly.
+func (r *Record) Size() int {
+	n := len(r.Key) + len(r.Value) + 128
+	for _, h := range r.Headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	return n
+}
+
+// Event is the decoded change: the record, its value projected on the reader
+// schema where one is set, and what the `event` section of the config read from
+// it. An Event is immutable once made: lanes of all targets share it.
+type Event struct {
+	*Record
+	// ID is the event's own id, empty if the schema has none.
+	ID string
+	// Type is the event's own type, such as "policyCreated", empty if it has none.
+	Type string
+	// Key is the policy key: what order is promised for. It is the record's key
+	// as text unless the config gives an expression; empty with HasKey false if
+	// the record has none.
+	Key    string
+	HasKey bool
+	// Version is the event's own version and only meaningful if HasVersion.
+	Version    int64
+	HasVersion bool
+	// Targets are the targets that the event names; empty means all of them.
+	Targets []string
+	// Value is the decoded value, nil on a tombstone.
+	Value *Object
+	// Schema describes Value, nil on a tombstone.
+	Schema *Schema
+}
+
+// Tombstone reports whether the record's value is null: the key was deleted.
+func (e *Event) Tombstone() bool { return e.Record.Value == nil }

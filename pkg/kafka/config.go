@@ -1,0 +1,49 @@
+// Package kafka is the only package that names a Kafka client: the group member,
+// the feeds, the fenced commits of checkpoints, the topics and producers that
+// policysync owns. It decides nothing about deliveries: what becomes of a record
+// is for package delivery to say.
+package kafka
+
+import (
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// Config is how to reach the cluster and which group to be.
+type Config struct {
+	Brokers []string `yaml:"brokers" required:"true"`
+	Group   string   `yaml:"group" required:"true"`
+	Topics  []string `yaml:"topics" required:"true"`
+	// SessionTimeout is how long the group waits for a silent member before it
+	// gives its partitions to another. Heartbeats are sent ten times as often.
+	SessionTimeout time.Duration `yaml:"session_timeout" default:"20s" min:"1s"`
+	// GroupProtocol is "classic" (cooperative-sticky) or "consumer" (KIP-848).
+	GroupProtocol string `yaml:"group_protocol" default:"classic" oneof:"classic consumer"`
+	// InstanceID makes the member static (KIP-345): a restart under the same id
+	// within the session timeout moves no partition. Empty: dynamic.
+	InstanceID string `yaml:"instance_id"`
+	ClientID   string `yaml:"client_id" default:"policysync"`
+	TLS        *TLS   `yaml:"tls"`
+	SASL       *SASL  `yaml:"sasl"`
+}
+
+// TLS is how to trust the brokers and, with a certificate, be trusted by them.
+type TLS struct {
+	// CAFile holds the certificates to trust, in PEM; empty: the system's.
+	CAFile   string `yaml:"ca_file"`
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+	// ServerName overrides the name that the broker's certificate must carry.
+	ServerName string `yaml:"server_name"`
+}
+
+// SASL is how to log in.
+type SASL struct {
+	Mechanism string `yaml:"mechanism" required:"true" oneof:"PLAIN SCRAM-SHA-256 SCRAM-SHA-512 OAUTHBEARER AWS_MSK_IAM"`
+	Username  string `yaml:"username"`
+	// Password is the password, or AWS_MSK_IAM's secret key.
+	Password connector.Secret `yaml:"password"`
+	// Token is OAUTHBEARER's, read again at each login.
+	Token connector.Secret `yaml:"token"`
+}
