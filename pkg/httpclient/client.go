@@ -1,0 +1,142 @@
+// Package httpclient is the one way in which policysync speaks HTTP to others. It
+// owns credentials, connections, trace propagation, the class of each failure
+// (by status and by what went wrong on the way, never by text), Retry-After, and
+// what of a request may appear in an error. It leaves to its callers what to send
+// and which statuses mean that it worked.
+package httpclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// maxBody bounds what is read of a response. An answer to a push is short; more
+// is a mistake, or an attack on our memory.
+const maxBody = 1 << 20
+
+var errClosed = errors.New("client is closed")
+
+// Options are what the caller knows better than the config.
+type Options struct {
+	// Concurrency is how many requests may run at a time: as many idle connections
+	// are kept per host. 0 stands for 2.
+	Concurrency int
+	// PublicOnly refuses to connect to an address that is not public, unless the
+	// config allows private ones. It is for hosts that come from an expression. No
+	// proxy is used then: it would connect where we cannot see.
+	PublicOnly bool
+}
+
+// Client sends requests with the credentials of its config. It follows no
+// redirect, which would carry them elsewhere. It is safe for concurrent use.
+type Client struct {
+	http      *http.Client
+	transport *http.Transport
+	auth      Auth
+	// closing ends when Close is called, and with it the requests in flight.
+	closing context.Context
+	close   context.CancelFunc
+}
+
+// New returns a client. It connects to nothing; its error is a file of the config
+// that cannot be used.
+func New(cfg Config, o Options) (*Client, error) {
+	secure, err := cfg.TLS.config()
+	if err != nil {
+		return nil, err
+	}
+	idle := max(o.Concurrency, 2)
+	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	t := &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		TLSClientConfig:     secure,
+		TLSHandshakeTimeout: 10 * time.Second,
+		ForceAttemptHTTP2:   true,
+		MaxIdleConns:        max(idle, 100),
+		MaxIdleConnsPerHost: idle,
+		IdleConnTimeout:     90 * time.Second,
+		// A connection that died without a word would else fail every push that
+		// shares it, each by its timeout.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
+	}
+	if o.PublicOnly && !cfg.AllowPrivateAddresses {
+		dialer.Control = refusePrivate
+		t.Proxy = nil
+	}
+	t.DialContext = dialer.DialContext
+	c := &Client{transport: t, auth: cfg.Auth}
+	c.closing, c.close = context.WithCancel(context.Background())
+	c.http = &http.Client{
+		Transport:     &roundTripper{next: t, auth: &c.auth},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return c, nil
+}
+
+// HTTP returns the plain client, with credentials and tracing but without classes
+// of errors, for a library that wants one.
+func (c *Client) HTTP() *http.Client { return c.http }
+
+// Close ends the requests of Do that are in flight and closes idle connections.
+func (c *Client) Close() {
+	c.close()
+	c.transport.CloseIdleConnections()
+}
+
+// Do sends req and reads the whole answer, whatever its status: see
+// [Response.Err]. Its own error means that there was no answer. It has a class
+// and names the method and the URL, without user, password and query; if the
+// context of req has ended, the error wraps the context's.
+func (c *Client) Do(req *http.Request) (*Response, error) {
+	ctx, cancel := context.WithCancelCause(req.Context())
+	defer cancel(nil)
+	stop := context.AfterFunc(c.closing, func() { cancel(errClosed) })
+	defer stop()
+
+	resp, err := c.http.Do(req.WithContext(ctx))
+	if err != nil {
+		return nil, c.failure(req, err)
+	}
+	defer resp.Body.Close()
+	// One byte more than the bound tells a cut body from one that just fits. What
+	// lies beyond is not drained: closing then costs a connection, not time.
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if err != nil {
+		return nil, c.failure(req, fmt.Errorf("read response: %w", err))
+	}
+	return &Response{
+		Status: resp.StatusCode, Header: resp.Header,
+		Body: body[:min(len(body), maxBody)], Truncated: len(body) > maxBody,
+		request: describe(req), auth: &c.auth, received: time.Now(),
+	}, nil
+}
+
+// failure classifies the reason for which a request got no answer. Nearly all of
+// them say that the server is not there; the rest come from values of the event.
+func (c *Client) failure(req *http.Request, err error) error {
+	if outer := (*url.Error)(nil); errors.As(err, &outer) {
+		err = outer.Err // the text of outer holds the query
+	}
+	if ctx := req.Context(); ctx.Err() != nil {
+		// net/http reports the cause alone, which need not wrap the context's error.
+		if err = ctx.Err(); context.Cause(ctx) != err {
+			err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
+		}
+	} else if c.closing.Err() != nil {
+		err = errClosed
+	}
+	err = fmt.Errorf("%s: %w", describe(req), err)
+	var private *PrivateAddressError
+	if errors.As(err, &private) {
+		return connector.AsPermanent(err)
+	}
+	return connector.AsUnavailable(err)
+}

@@ -1,0 +1,72 @@
+package httpclient
+
+import (
+	"net/http"
+	"strconv"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// roundTripper adds credentials and a client span to each request.
+type roundTripper struct {
+	next http.RoundTripper
+	auth *Auth
+}
+
+// RoundTrip sends req inside a span of its own, a child of the context's and of
+// the same provider, and passes that span on as W3C trace context. Baggage is not
+// passed on: what it holds is not meant for others.
+func (t *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx, span := trace.SpanFromContext(req.Context()).TracerProvider().
+		Tracer("github.com/hms-sme/policysync/pkg/httpclient").
+		Start(req.Context(), req.Method, trace.WithSpanKind(trace.SpanKindClient))
+	defer span.End()
+	if span.IsRecording() {
+		span.SetAttributes(requestAttributes(req)...)
+	}
+	req = req.Clone(ctx)
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(req.Header))
+	resp, err := t.send(req)
+	if !span.IsRecording() {
+		return resp, err
+	}
+	switch {
+	case err != nil:
+		span.SetAttributes(semconv.ErrorType(err))
+		span.SetStatus(codes.Error, "no response")
+	case resp.StatusCode >= 400:
+		span.SetAttributes(semconv.HTTPResponseStatusCode(resp.StatusCode),
+			semconv.ErrorTypeKey.String(strconv.Itoa(resp.StatusCode)))
+		span.SetStatus(codes.Error, "")
+	default:
+		span.SetAttributes(semconv.HTTPResponseStatusCode(resp.StatusCode))
+	}
+	return resp, err
+}
+
+func (t *roundTripper) send(req *http.Request) (*http.Response, error) {
+	if err := t.auth.set(req); err != nil {
+		if req.Body != nil {
+			req.Body.Close() // which a RoundTripper promises, also on an error
+		}
+		return nil, err
+	}
+	return t.next.RoundTrip(req)
+}
+
+func requestAttributes(req *http.Request) []attribute.KeyValue {
+	port, _ := strconv.Atoi(req.URL.Port())
+	if port == 0 {
+		port = map[string]int{"http": 80, "https": 443}[req.URL.Scheme]
+	}
+	return []attribute.KeyValue{
+		semconv.HTTPRequestMethodKey.String(req.Method),
+		semconv.ServerAddress(req.URL.Hostname()),
+		semconv.ServerPort(port),
+		semconv.URLFull(redactURL(req.URL)),
+	}
+}
