@@ -76,10 +76,11 @@ func (t *Text) Constant() bool {
 	return true
 }
 
-// Render evaluates the parts and joins them; escape, if not nil, is applied to
-// each expression's text. A part that is null or not a scalar is an error: it
-// would make a URL or a header that means something else.
-func (t *Text) Render(s Scope, escape func(string) string) (string, error) {
+// Render evaluates the parts and joins them. Escape, if not nil, makes each
+// expression's text fit for its place: it is told what stands before it. A part
+// that is null or not a scalar is an error: it would make a URL or a header that
+// means something else.
+func (t *Text) Render(s Scope, escape func(before, text string) (string, error)) (string, error) {
 	var b strings.Builder
 	for _, p := range t.Parts {
 		if p.Expr == nil {
@@ -91,11 +92,11 @@ func (t *Text) Render(s Scope, escape func(string) string) (string, error) {
 			return "", err
 		}
 		text, err := event.Text(v)
+		if err == nil && escape != nil {
+			text, err = escape(b.String(), text)
+		}
 		if err != nil {
 			return "", fmt.Errorf("%s: {%s}: %w", t.Place.Path, p.Expr.Source, err)
-		}
-		if escape != nil {
-			text = escape(text)
 		}
 		b.WriteString(text)
 	}
