@@ -1,0 +1,162 @@
+package decode
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// promotions says which kinds a kind may be read as, besides itself (Avro 1.12
+// specification, "Schema Resolution").
+var promotions = map[event.Kind][]event.Kind{
+	event.Int:    {event.Long, event.Float, event.Double},
+	event.Long:   {event.Float, event.Double},
+	event.Float:  {event.Double},
+	event.String: {event.Bytes},
+	event.Bytes:  {event.String},
+}
+
+// leaf converts values without parts. The reader's logical type says what a number
+// means; but where both sides have one they must agree: milliseconds are never
+// read as microseconds.
+func leaf(writer, reader *event.Type) (convert, error) {
+	if writer.Logical != "" && reader.Logical != "" &&
+		(writer.Logical != reader.Logical || writer.Precision != reader.Precision || writer.Scale != reader.Scale) {
+		return nil, fmt.Errorf("%s cannot be read as %s", numeric(writer), numeric(reader))
+	}
+	physical, logical := physical(writer.Kind, reader.Kind), logical(reader)
+	switch {
+	case logical == nil:
+		return physical, nil
+	case physical == nil:
+		return logical, nil
+	}
+	return func(v any) (any, error) {
+		v, err := physical(v)
+		if err != nil {
+			return nil, err
+		}
+		return logical(v)
+	}, nil
+}
+
+func numeric(t *event.Type) string {
+	if t.Logical == event.LogicalDecimal {
+		return fmt.Sprintf("decimal(%d,%d)", t.Precision, t.Scale)
+	}
+	return describe(t)
+}
+
+// physical takes goavro's own types to int64, float64, string and []byte.
+func physical(writer, reader event.Kind) convert {
+	switch reader {
+	case event.Int:
+		return func(v any) (any, error) { return int64(v.(int32)), nil }
+	case event.Long:
+		if writer == event.Int {
+			return func(v any) (any, error) { return int64(v.(int32)), nil }
+		}
+	case event.Float:
+		return func(v any) (any, error) { return float64(float32(number(v))), nil }
+	case event.Double:
+		if writer != event.Double {
+			return func(v any) (any, error) { return number(v), nil }
+		}
+	case event.Bytes:
+		if writer == event.String {
+			return func(v any) (any, error) { return []byte(v.(string)), nil }
+		}
+	case event.Fixed: // goavro's is a part of the record's bytes
+		return func(v any) (any, error) { return slices.Clone(v.([]byte)), nil }
+	case event.String:
+		if writer == event.Bytes {
+			return func(v any) (any, error) {
+				if b := v.([]byte); utf8.Valid(b) {
+					return string(b), nil
+				}
+				return nil, errors.New("the writer's bytes are not UTF-8, the reader has a string")
+			}
+		}
+	}
+	return nil
+}
+
+func number(v any) float64 {
+	switch v := v.(type) {
+	case int32:
+		return float64(v)
+	case int64:
+		return float64(v)
+	case float32:
+		return float64(v)
+	}
+	return v.(float64)
+}
+
+const day = 24 * time.Hour
+
+func logical(t *event.Type) convert {
+	switch t.Logical {
+	case event.LogicalDate:
+		return func(v any) (any, error) { return event.Date(v.(int64)), nil }
+	case event.LogicalTimeMillis:
+		return timeOfDay(time.Millisecond)
+	case event.LogicalTimeMicros:
+		return timeOfDay(time.Microsecond)
+	case event.LogicalTimestampMillis, event.LogicalLocalMillis:
+		return func(v any) (any, error) { return time.UnixMilli(v.(int64)).UTC(), nil }
+	case event.LogicalTimestampMicros, event.LogicalLocalMicros:
+		return func(v any) (any, error) { return time.UnixMicro(v.(int64)).UTC(), nil }
+	case event.LogicalTimestampNanos, event.LogicalLocalNanos:
+		return func(v any) (any, error) { return time.Unix(0, v.(int64)).UTC(), nil }
+	case event.LogicalDecimal:
+		return func(v any) (any, error) {
+			return event.Decimal{Unscaled: signed(v.([]byte)), Scale: t.Scale}, nil
+		}
+	case event.LogicalUUID:
+		if t.Kind == event.Fixed {
+			return func(v any) (any, error) {
+				b := v.([]byte)
+				return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16]), nil
+			}
+		}
+	}
+	return nil
+}
+
+func timeOfDay(unit time.Duration) convert {
+	return func(v any) (any, error) {
+		n := v.(int64)
+		if n < 0 || n >= int64(day/unit) {
+			return nil, fmt.Errorf("%d × %s is no time of a day", n, unit)
+		}
+		return time.Duration(n) * unit, nil
+	}
+}
+
+// signed reads a two's complement number, its highest byte first.
+func signed(b []byte) *big.Int {
+	n := new(big.Int).SetBytes(b)
+	if len(b) > 0 && b[0]&0x80 != 0 {
+		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(b))))
+	}
+	return n
+}
+
+// signedBytes writes n in two's complement, in as few bytes as hold it.
+func signedBytes(n *big.Int) []byte {
+	bits := n.BitLen()
+	if n.Sign() < 0 {
+		bits = new(big.Int).Not(n).BitLen()
+	}
+	size := bits/8 + 1 // one bit more, for the sign
+	if n.Sign() < 0 {
+		n = new(big.Int).Add(n, new(big.Int).Lsh(big.NewInt(1), uint(8*size)))
+	}
+	return n.FillBytes(make([]byte, size))
+}
