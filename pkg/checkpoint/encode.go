@@ -23,11 +23,13 @@ var ErrTooLarge = errors.New("checkpoint too large")
 // does not fit, lanes whose runs exceed their share lose the highest of them, and
 // are named in cut: after a crash their targets get those deliveries again. The
 // cursors keep what they know. Encode returns [ErrTooLarge] if there are more
-// lanes than fit.
+// lanes than fit; it refuses two lanes of one name, and empty names and command ids.
 func Encode(cp *Checkpoint, limit int) (meta string, cut []string, err error) {
 	lanes := slices.SortedFunc(slices.Values(cp.Lanes), func(a, b Lane) int { return cmp.Compare(a.Name, b.Name) })
+	if err := distinct(lanes); err != nil {
+		return "", nil, fmt.Errorf("encode checkpoint: %w", err)
+	}
 	size := base64.RawURLEncoding.DecodedLen(limit)
-
 	raw := appendCheckpoint(nil, cp, lanes, func(c *Cursor) int { return len(c.runs) })
 	if len(raw) > size {
 		share := Share(limit, lanes)
@@ -42,6 +44,21 @@ func Encode(cp *Checkpoint, limit int) (meta string, cut []string, err error) {
 		return "", nil, fmt.Errorf("encode %d lanes in %d characters: %w", len(lanes), limit, ErrTooLarge)
 	}
 	return base64.RawURLEncoding.EncodeToString(raw), cut, nil
+}
+
+// distinct refuses names that Decode would.
+func distinct(sorted []Lane) error {
+	last := ""
+	for _, l := range sorted {
+		if l.Name <= last {
+			return fmt.Errorf("lane %q is empty or doubled", l.Name)
+		}
+		if l.Replay != nil && l.Replay.CommandID == "" {
+			return fmt.Errorf("lane %q: replay without command id", l.Name)
+		}
+		last = l.Name
+	}
+	return nil
 }
 
 // within is the number of runs, from the lowest, that fit in share bytes.
