@@ -36,6 +36,10 @@ type Expr struct {
 	Source  string
 	Place   Place
 	Program Program
+	// Type is the type that every value of the expression has, unless it is null. It
+	// is nil where that is not known before the values come: the schema is not
+	// registered yet, or the schemas of several topics disagree.
+	Type *event.Type
 }
 
 // IsZero reports whether the config gave no expression.

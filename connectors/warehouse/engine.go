@@ -1,0 +1,55 @@
+package warehouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// engine is a database that can hold a history table. Its errors carry their class.
+//
+// insert is one commit: it takes all rows, each with its source position, or none.
+type engine interface {
+	// create makes the history table and the view of the newest versions, if they do
+	// not exist. It leaves those that do as they are.
+	create(ctx context.Context, t *table) error
+	// columns returns the types of the table's columns by name, in the engine's own
+	// words; none if there is no such table.
+	columns(ctx context.Context, name string) (map[string]string, error)
+	// fit turns a value of an event into the driver's, for a column of the given
+	// type. It refuses what the column cannot hold.
+	fit(v any, columnType string) (any, error)
+	// insert appends rows of fitted values in the order of t's columns.
+	insert(ctx context.Context, t *table, rows [][]any) error
+	close() error
+}
+
+// openEngine makes the engine for the DSN, without connecting.
+func openEngine(dsn string, env connector.Env) (engine, error) {
+	if err := checkDSN(dsn); err != nil {
+		return nil, err
+	}
+	if path, ok := strings.CutPrefix(dsn, sqliteScheme); ok {
+		return openSQLite(path)
+	}
+	return openClickHouse(dsn, env)
+}
+
+// checkDSN looks at the scheme alone: what follows is secret, and the driver's to
+// judge.
+func checkDSN(dsn string) error {
+	scheme, rest, ok := strings.Cut(dsn, "://")
+	if !ok {
+		return errors.New("no scheme: want clickhouse://HOST:9000/DATABASE or sqlite://PATH")
+	}
+	if s := scheme + "://"; s != clickhouseScheme && s != sqliteScheme {
+		return fmt.Errorf("unknown scheme %q: want clickhouse://HOST:9000/DATABASE or sqlite://PATH", scheme)
+	}
+	if rest == "" {
+		return fmt.Errorf("nothing after %s://", scheme)
+	}
+	return nil
+}

@@ -1,0 +1,274 @@
+// Package warehouse is the connector that appends every delivery to a history
+// table, one row each, and offers a view of the newest version of each key.
+//
+// It owns the shape of the table (table.go), the making of rows, and two engines
+// behind one small interface: ClickHouse over its native protocol, and SQLite, which
+// needs no server. It never updates a row by itself: a repeated delivery is a row
+// with the same key and source position, of which the engine keeps the one ingested
+// last. What is newest is decided when it is asked, by the view, so deliveries may
+// arrive late, twice or in any order. Retries, batches and dead letters belong to
+// package delivery.
+package warehouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+var errClosed = errors.New("warehouse is closed")
+
+// Kind describes the connector: batches of 5,000, since ClickHouse wants few large
+// inserts.
+func Kind() connector.Kind {
+	k := connector.KindOf(func(_ context.Context, cfg *Config, env connector.Env) (connector.Connector, error) {
+		return New(cfg, env)
+	})
+	k.BatchSize, k.BatchLinger = 5000, time.Second
+	return k
+}
+
+// Warehouse appends deliveries to one history table.
+type Warehouse struct {
+	cfg   *Config
+	table *table
+	env   connector.Env
+	clock clock
+
+	// life ends with Close, and every attempt with it.
+	life context.Context
+	end  context.CancelCauseFunc
+	// session is the engine in use, nil until the first attempt, and again after an
+	// insert failed: the table may have changed.
+	session atomic.Pointer[session]
+	// opening holds one token: the right to open or close an engine.
+	opening chan struct{}
+	// engine and dsn are what was opened last; opening guards them.
+	engine engine
+	dsn    string
+}
+
+// session is an open engine whose table was found to fit.
+type session struct {
+	engine engine
+	dsn    string
+	// types are the engine's own types of the table's columns, in their order.
+	types []string
+}
+
+// New makes the connector. It does not connect: the first attempt does.
+func New(cfg *Config, env connector.Env) (*Warehouse, error) {
+	dsn, err := cfg.DSN.Reveal()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkDSN(dsn); err != nil {
+		return nil, fmt.Errorf("read dsn: %w", err)
+	}
+	w := &Warehouse{cfg: cfg, table: newTable(cfg, env.Target), env: env, opening: make(chan struct{}, 1)}
+	w.life, w.end = context.WithCancelCause(context.Background())
+	return w, nil
+}
+
+// Prepare makes the row, all but the time of its ingestion. A tombstone's row has
+// no mapped values.
+func (w *Warehouse) Prepare(d *connector.Delivery) error {
+	row, err := w.table.row(d)
+	if err != nil {
+		return err
+	}
+	d.Document = row
+	return nil
+}
+
+// Push appends one row.
+func (w *Warehouse) Push(ctx context.Context, d *connector.Delivery) (connector.Receipt, error) {
+	r := w.PushBatch(ctx, []*connector.Delivery{d})[0]
+	return r.Receipt, r.Err
+}
+
+// AppliesBatchInOrder says that a batch may hold several deliveries of one key: each
+// is a row of its own, and the view orders them by their versions.
+func (w *Warehouse) AppliesBatchInOrder() {}
+
+// PushBatch appends the rows with one insert, which the engine takes whole or not at
+// all. A value that its column cannot hold fails that row alone.
+func (w *Warehouse) PushBatch(ctx context.Context, ds []*connector.Delivery) []connector.Result {
+	ctx, cancel := w.attempt(ctx)
+	defer cancel()
+	s, err := w.open(ctx)
+	if err != nil {
+		return connector.FailAll(len(ds), err)
+	}
+	results := make([]connector.Result, len(ds))
+	rows := make([][]any, 0, len(ds))
+	ingested := w.clock.next(len(ds))
+	for i, d := range ds {
+		row, err := s.fit(w.table, d.Document, ingested.Add(time.Duration(i)*time.Microsecond))
+		if err != nil {
+			results[i].Err = connector.AsPermanent(err)
+			continue
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) == 0 {
+		return results
+	}
+	if err := s.engine.insert(ctx, w.table, rows); err != nil {
+		w.session.CompareAndSwap(s, nil)
+		err = fmt.Errorf("insert into %s: %w", w.table.name, ended(ctx, err))
+		if len(rows) == len(ds) {
+			return connector.FailAll(len(ds), err)
+		}
+		for i := range results {
+			if results[i].Err == nil {
+				results[i].Err = err
+			}
+		}
+	}
+	return results
+}
+
+// Check reports whether the database lets us in and its table has the columns that
+// the config maps. A table that the first delivery will create need not exist yet.
+func (w *Warehouse) Check(ctx context.Context) error {
+	ctx, cancel := w.attempt(ctx)
+	defer cancel()
+	dsn, err := w.cfg.DSN.Reveal()
+	if err != nil {
+		return connector.AsUnavailable(err)
+	}
+	e, err := openEngine(dsn, w.env)
+	if err != nil {
+		return connector.AsUnavailable(err)
+	}
+	defer e.close()
+	found, err := e.columns(ctx, w.table.name)
+	if err != nil {
+		return fmt.Errorf("check %s: %w", w.table.name, ended(ctx, err))
+	}
+	if len(found) == 0 && w.cfg.CreateTables {
+		return nil
+	}
+	_, err = w.table.types(found)
+	return err
+}
+
+// Close ends running attempts and closes the engine.
+func (w *Warehouse) Close(ctx context.Context) error {
+	w.end(errClosed)
+	select {
+	case w.opening <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("close warehouse: %w", ctx.Err())
+	}
+	defer func() { <-w.opening }()
+	w.session.Store(nil)
+	if w.engine == nil {
+		return nil
+	}
+	e := w.engine
+	w.engine = nil
+	if err := e.close(); err != nil {
+		return fmt.Errorf("close warehouse: %w", err)
+	}
+	return nil
+}
+
+// attempt returns a context that ends with ctx or with the connector.
+func (w *Warehouse) attempt(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(w.life, func() { cancel(context.Cause(w.life)) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// open returns the session, and makes one if there is none or the DSN has changed.
+func (w *Warehouse) open(ctx context.Context) (*session, error) {
+	dsn, err := w.cfg.DSN.Reveal()
+	if err != nil {
+		return nil, connector.AsUnavailable(err)
+	}
+	if s := w.session.Load(); s != nil && s.dsn == dsn {
+		return s, nil
+	}
+	select {
+	case w.opening <- struct{}{}:
+		defer func() { <-w.opening }()
+	case <-ctx.Done():
+		return nil, ended(ctx, ctx.Err())
+	}
+	if ctx.Err() != nil {
+		return nil, ended(ctx, ctx.Err())
+	}
+	if s := w.session.Load(); s != nil && s.dsn == dsn {
+		return s, nil
+	}
+	if w.engine == nil || w.dsn != dsn {
+		e, err := openEngine(dsn, w.env)
+		if err != nil {
+			return nil, connector.AsUnavailable(err)
+		}
+		if w.engine != nil {
+			_ = w.engine.close() // attempts on it fail and come back on the new one
+		}
+		w.engine, w.dsn = e, dsn
+	}
+	s := &session{engine: w.engine, dsn: dsn}
+	if s.types, err = w.settle(ctx, w.engine); err != nil {
+		return nil, fmt.Errorf("open table %s: %w", w.table.name, ended(ctx, err))
+	}
+	w.session.Store(s)
+	return s, nil
+}
+
+// settle makes the table where that is wanted, and returns its column types.
+func (w *Warehouse) settle(ctx context.Context, e engine) ([]string, error) {
+	if w.cfg.CreateTables {
+		if err := e.create(ctx, w.table); err != nil {
+			return nil, err
+		}
+	}
+	found, err := e.columns(ctx, w.table.name)
+	if err != nil {
+		return nil, err
+	}
+	return w.table.types(found)
+}
+
+// fit turns what Prepare made into the engine's values.
+func (s *session) fit(t *table, document any, ingested time.Time) ([]any, error) {
+	row, ok := document.(*event.Object)
+	if !ok {
+		return nil, fmt.Errorf("document is %T, not a row", document)
+	}
+	values := make([]any, len(t.columns))
+	for i, c := range t.columns {
+		var v any = ingested
+		if i < len(row.Values) {
+			v = row.Values[i]
+		}
+		var err error
+		if values[i], err = s.engine.fit(v, s.types[i]); err != nil {
+			return nil, fmt.Errorf("column %q: %w", c.name, err)
+		}
+	}
+	return values, nil
+}
+
+// ended gives the error of an attempt the reason why its context ended, if it did.
+// The deadline of an attempt means that the warehouse was too slow to answer.
+func ended(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	switch {
+	case cause == nil:
+		return err
+	case errors.Is(cause, context.DeadlineExceeded):
+		return connector.AsUnavailable(cause)
+	}
+	return connector.AsUnavailable(fmt.Errorf("%w: %w", cause, ctx.Err()))
+}
