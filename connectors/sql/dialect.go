@@ -1,0 +1,144 @@
+package sql
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// dialect is what differs between databases. The rest of the package is written
+// once, in the SQL that all of them share: INSERT of many rows, SELECT, DELETE.
+//
+// A new database needs one file with a type that implements it, a line in
+// [parseDSN] and a run of the suite in e2e_test.go. It must have transactions, an
+// INSERT that updates the row it collides with in one statement, and a way to
+// hold a row's lock until the transaction ends.
+type dialect interface {
+	// open returns what makes connections. It checks dsn, without any I/O, and its
+	// error must not quote it: it holds a password.
+	open(dsn *url.URL) (driver.Connector, error)
+	// quote makes an identifier of any text.
+	quote(name string) string
+	// placeholder stands for the nth argument, counted from 1.
+	placeholder(n int) string
+	// onCollision ends an INSERT: a row whose key exists gets the new values of the
+	// other columns. Without others it stays as it is. Columns are not yet quoted.
+	onCollision(key, others []string) string
+	// lockRows ends a SELECT: the rows found stay locked until the transaction ends.
+	lockRows() string
+	// maxConnections bounds the pool; concurrency is what the target wants.
+	maxConnections(concurrency int) int
+
+	// scalar makes an argument for the driver from a value that is neither null nor
+	// composite: one of bool, int64, float64, string and []byte.
+	scalar(v any) (any, error)
+	// columnType is the type of a column that is to hold values of the kind.
+	columnType(k columnKind) string
+	// versionsTable is the statement that creates the table of guards.
+	versionsTable() string
+	// describe returns a query for a table's columns, as pairs of an empty text and a
+	// name, and one for pairs of a unique index and one of its columns, both with the
+	// same arguments. A table that does not exist has no columns.
+	describe(schema, table string) (columns, indexes string, args []any)
+	// sameName reports whether two column names are one to the database.
+	sameName(a, b string) bool
+
+	// classify tells the class of an error that the database or its driver returned,
+	// by its code; false if it is not of theirs.
+	classify(err error) (connector.Class, bool)
+}
+
+// errDSN does not wrap what the parsers say: they quote parts of the password.
+var errDSN = errors.New("parse dsn: want postgres://, mysql:// or sqlite:// with USER:PASSWORD@HOST:PORT/DATABASE or a path; " +
+	"reserved characters in the password are percent-encoded")
+
+func parseDSN(dsn string) (*url.URL, dialect, error) {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return nil, nil, errDSN
+	}
+	switch u.Scheme {
+	case "postgres", "postgresql":
+		return u, postgres{}, nil
+	case "mysql":
+		return u, mysql{}, nil
+	case "sqlite":
+		return u, sqlite{}, nil
+	}
+	return nil, nil, errDSN
+}
+
+// argument makes an argument for the driver from a value of an event. Its error
+// means that the database has no form for the value.
+func argument(d dialect, v any) (any, error) {
+	switch v := v.(type) {
+	case nil:
+		return nil, nil
+	case []any, map[string]any, *event.Object:
+		text, err := event.AppendJSON(nil, v)
+		return string(text), err
+	case event.Date, event.Decimal:
+		return fmt.Sprint(v), nil
+	case time.Duration:
+		return event.Text(v)
+	case int:
+		return int64(v), nil
+	case uint64:
+		return fmt.Sprint(v), nil
+	}
+	return d.scalar(v)
+}
+
+// finite refuses the floating-point numbers that only some databases can hold.
+func finite(v any) (any, error) {
+	if f, ok := v.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
+		return nil, fmt.Errorf("%v is no number that the database can hold", f)
+	}
+	return v, nil
+}
+
+// quoteTable quotes the parts of SCHEMA.TABLE.
+func quoteTable(d dialect, name string) string {
+	if schema, table := splitTable(name); schema != "" {
+		return d.quote(schema) + "." + d.quote(table)
+	}
+	return d.quote(name)
+}
+
+func splitTable(name string) (schema, table string) {
+	if schema, table, ok := strings.Cut(name, "."); ok {
+		return schema, table
+	}
+	return "", name
+}
+
+func quoteAll(d dialect, names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = d.quote(name)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// onConflict is the ending that PostgreSQL and SQLite share.
+func onConflict(d dialect, key, others []string) string {
+	if len(others) == 0 {
+		return " ON CONFLICT (" + quoteAll(d, key) + ") DO NOTHING"
+	}
+	set := make([]string, len(others))
+	for i, c := range others {
+		set[i] = d.quote(c) + " = excluded." + d.quote(c)
+	}
+	return " ON CONFLICT (" + quoteAll(d, key) + ") DO UPDATE SET " + strings.Join(set, ", ")
+}
+
+func quoteWith(mark, name string) string {
+	return mark + strings.ReplaceAll(name, mark, mark+mark) + mark
+}

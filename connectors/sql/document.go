@@ -1,0 +1,152 @@
+package sql
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// document is what Prepare makes of a delivery: arguments for the driver.
+type document struct {
+	// rows are aligned with the tables of the config; nil for a delete.
+	rows [][]row
+	// parameters are those of the statements.
+	parameters *event.Object
+	// keys tell which rows are the event's own, so that a later version or a
+	// tombstone can find them.
+	keys   rowKeys
+	tables []*table
+}
+
+// row is one row of a table, its values aligned with the columns. The text of its
+// key tells it from others of the table, and orders them.
+type row struct {
+	key    string
+	values []any
+}
+
+// MarshalJSON prints the rows by table, or the parameters.
+func (d *document) MarshalJSON() ([]byte, error) {
+	if d.parameters != nil || d.rows == nil {
+		return event.AppendJSON(nil, d.parameters)
+	}
+	o := &event.Object{}
+	for i, t := range d.tables {
+		list := make([]any, len(d.rows[i]))
+		for j, r := range d.rows[i] {
+			list[j] = &event.Object{Names: t.columns, Values: r.values}
+		}
+		o.Add(t.name, list)
+	}
+	return event.AppendJSON(nil, o)
+}
+
+// documentOf returns what Prepare left in the delivery.
+func documentOf(d *connector.Delivery) (*document, error) {
+	doc, ok := d.Document.(*document)
+	if !ok {
+		return nil, fmt.Errorf("push %q: the delivery holds %T, not what Prepare makes", d.ID, d.Document)
+	}
+	return doc, nil
+}
+
+var errNullKey = errors.New("a key column is null")
+
+// rowsOf evaluates the rows of one table for an upsert.
+func (t *table) rowsOf(d *connector.Delivery) ([]row, rowKey, error) {
+	scope := connector.Scope{Event: d.Event}
+	own, err := t.ownKey(scope)
+	if err != nil {
+		return nil, nil, err
+	}
+	items := []any{nil}
+	if t.each != nil {
+		if items, err = t.items(scope); err != nil {
+			return nil, nil, err
+		}
+	}
+	rows := make([]row, 0, len(items))
+	for _, item := range items {
+		if t.each != nil {
+			scope.Locals = map[string]any{t.as: item}
+		}
+		r, err := t.row(scope, d.Version)
+		if err != nil {
+			return nil, nil, err
+		}
+		if slices.ContainsFunc(rows, func(other row) bool { return other.key == r.key }) {
+			return nil, nil, fmt.Errorf("two rows have the key %s", r.key)
+		}
+		rows = append(rows, r)
+	}
+	return rows, own, nil
+}
+
+func (t *table) items(scope connector.Scope) ([]any, error) {
+	v, err := t.each.Eval(scope)
+	if err != nil {
+		return nil, err
+	}
+	switch v := v.(type) {
+	case nil:
+		return nil, nil
+	case []any:
+		return v, nil
+	}
+	return nil, fmt.Errorf("%s: want a list, got %T", t.each.Place.Path, v)
+}
+
+// row evaluates one row.
+func (t *table) row(scope connector.Scope, version connector.Version) (row, error) {
+	r := row{values: make([]any, len(t.columns))}
+	for i, tree := range t.trees {
+		v, err := t.value(tree, scope)
+		if err != nil {
+			return r, err
+		}
+		r.values[i] = v
+	}
+	if t.versioned && version.Known {
+		r.values[len(t.trees)] = version.Value
+	}
+	key := make([]any, len(t.key))
+	for i, k := range t.key {
+		if key[i] = r.values[k]; key[i] == nil {
+			return r, fmt.Errorf("%w: %q", errNullKey, t.columns[k])
+		}
+	}
+	text, err := event.AppendJSON(nil, key)
+	r.key = string(text)
+	return r, err
+}
+
+// ownKey evaluates the key columns that do not depend on the item.
+func (t *table) ownKey(scope connector.Scope) (rowKey, error) {
+	key := make(rowKey, len(t.own))
+	for _, i := range t.own {
+		v, err := t.value(t.trees[i], scope)
+		if err != nil {
+			return nil, err
+		}
+		if v == nil {
+			return nil, fmt.Errorf("%w: %q", errNullKey, t.columns[i])
+		}
+		key.set(t.columns[i], v)
+	}
+	return key, nil
+}
+
+// value evaluates one column into an argument for the driver.
+func (t *table) value(tree *connector.Tree, scope connector.Scope) (any, error) {
+	v, err := tree.Eval(scope)
+	if err != nil {
+		return nil, err
+	}
+	if v, err = argument(t.dialect, v); err != nil {
+		return nil, fmt.Errorf("%s: %w", tree.Place.Path, err)
+	}
+	return v, nil
+}

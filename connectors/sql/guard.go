@@ -1,0 +1,178 @@
+package sql
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// guard is what policysync_versions holds for one key: the version that the
+// database has, and where its record lies. It outlives a delete.
+type guard struct {
+	// version is not valid on a tombstone and where versions are offsets.
+	version   sql.NullInt64
+	deleted   bool
+	topicID   string
+	partition int32
+	offset    int64
+	keys      rowKeys
+}
+
+func guardOf(d *connector.Delivery, keys rowKeys) guard {
+	g := guard{
+		deleted: d.Op == connector.Delete,
+		topicID: d.Event.TopicID.String(), partition: d.Event.Partition, offset: d.Event.Offset,
+	}
+	if !g.deleted {
+		g.keys = keys
+		g.version = sql.NullInt64{Int64: d.Version.Value, Valid: d.Version.Known && !d.Version.ByOffset}
+	}
+	return g
+}
+
+// admits reports whether next may be written over g. Equal is enough, so that a
+// replay with a mended mapping takes effect, except over a tombstone: the same
+// record is never both. Offsets tell nothing across partitions, or across two
+// topics of one name; then next is written.
+func (g guard) admits(next guard) bool {
+	switch {
+	case !g.deleted && !next.deleted && g.version.Valid && next.version.Valid:
+		return next.version.Int64 >= g.version.Int64
+	case g.topicID != next.topicID || g.partition != next.partition:
+		return true
+	case g.deleted && !next.deleted:
+		return next.offset > g.offset
+	}
+	return next.offset >= g.offset
+}
+
+// absent is the partition of a guard row that was made only to hold its lock. The
+// transaction that makes it also overwrites it.
+const absent = -1
+
+var (
+	guardKey    = []string{"target", "key"}
+	guardValues = []string{"version", "deleted", "topic_id", "partition", "offset", "row_keys"}
+)
+
+const guardTable = "policysync_versions"
+
+// lockGuards returns the guards of the keys, which stay locked until tx ends. A
+// key that has none gets a row first: what does not exist can't be locked. Keys
+// are taken in order, so that two transactions never wait for each other.
+func (c *Connector) lockGuards(ctx context.Context, tx *sql.Tx, keys []string) (map[string]guard, error) {
+	rows := make([][]any, len(keys))
+	for i, key := range keys {
+		rows[i] = []any{c.target, key, nil, false, "", absent, absent, "{}"}
+	}
+	if err := c.writeGuards(ctx, tx, rows, nil); err != nil {
+		return nil, err
+	}
+	held := make(map[string]guard, len(keys))
+	for part := range slices.Chunk(keys, maxArguments-1) {
+		if err := c.readGuards(ctx, tx, part, c.dialect.lockRows(), held); err != nil {
+			return nil, err
+		}
+	}
+	return held, nil
+}
+
+// querier is what a database and a transaction share.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// readGuards adds the guards of the keys to held.
+func (c *Connector) readGuards(ctx context.Context, q querier, keys []string, ending string, held map[string]guard) error {
+	w := newWriter(c.dialect)
+	w.text("SELECT " + quoteAll(c.dialect, append([]string{"key"}, guardValues...)) + " FROM " + guardTable +
+		" WHERE target = ").argument(c.target).text(" AND " + c.dialect.quote("key") + " IN (")
+	for i, key := range keys {
+		w.separate(i, ", ").argument(key)
+	}
+	w.text(") ORDER BY " + c.dialect.quote("key") + ending)
+	rows, err := q.QueryContext(ctx, w.String(), w.arguments...)
+	if err != nil {
+		return fmt.Errorf("read versions: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var g guard
+		var key, rowKeys string
+		if err := rows.Scan(&key, &g.version, &g.deleted, &g.topicID, &g.partition, &g.offset, &rowKeys); err != nil {
+			return fmt.Errorf("read versions: %w", err)
+		}
+		if g.partition == absent {
+			continue
+		}
+		if err := json.Unmarshal([]byte(rowKeys), &g.keys); err != nil {
+			return connector.AsPermanent(fmt.Errorf("read row_keys of %q in %s: %w", key, guardTable, err))
+		}
+		held[key] = g
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read versions: %w", err)
+	}
+	return nil
+}
+
+// saveGuards writes the guards of the keys that changed.
+func (c *Connector) saveGuards(ctx context.Context, tx *sql.Tx, changed map[string]guard) error {
+	rows := make([][]any, 0, len(changed))
+	for key, g := range changed {
+		keys := []byte("{}")
+		if g.keys != nil {
+			var err error
+			if keys, err = json.Marshal(g.keys); err != nil {
+				return connector.AsPermanent(fmt.Errorf("write row_keys of %q: %w", key, err))
+			}
+		}
+		var version any
+		if g.version.Valid {
+			version = g.version.Int64
+		}
+		rows = append(rows, []any{
+			c.target, key, version, g.deleted, g.topicID, int64(g.partition), g.offset, string(keys),
+		})
+	}
+	slices.SortFunc(rows, func(a, b []any) int { return cmp.Compare(a[1].(string), b[1].(string)) })
+	return c.writeGuards(ctx, tx, rows, guardValues)
+}
+
+func (c *Connector) writeGuards(ctx context.Context, tx *sql.Tx, rows [][]any, others []string) error {
+	columns := append(slices.Clone(guardKey), guardValues...)
+	if err := insert(ctx, tx, c.dialect, guardTable, columns, c.dialect.onCollision(guardKey, others), rows); err != nil {
+		return fmt.Errorf("write versions: %w", err)
+	}
+	return nil
+}
+
+// Inspect implements [connector.Inspector]. It knows versions, not rows: those may
+// have changed since by other hands.
+func (c *Connector) Inspect(ctx context.Context, keys []string) ([]connector.Held, error) {
+	ctx, cancel := c.bind(ctx)
+	defer cancel()
+	guards := make(map[string]guard, len(keys))
+	for part := range slices.Chunk(keys, maxArguments-1) {
+		if err := c.readGuards(ctx, c.db, part, "", guards); err != nil {
+			return nil, c.failure(ctx, err)
+		}
+	}
+	held := make([]connector.Held, 0, len(guards))
+	for key, g := range guards {
+		if g.deleted {
+			continue
+		}
+		version := g.offset
+		if g.version.Valid {
+			version = g.version.Int64
+		}
+		held = append(held, connector.Held{Key: key, Version: version})
+	}
+	return held, nil
+}

@@ -1,0 +1,71 @@
+package sql
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// rowKeys are, by table, the values of the columns that are the same in all rows
+// of one event; for statements, the last parameters. They are kept in the guard.
+type rowKeys map[string]rowKey
+
+// rowKey maps columns to arguments for the driver, with blob for []byte, so that
+// two can be compared.
+type rowKey map[string]any
+
+// blob is a []byte that can be compared, and told from text in JSON.
+type blob string
+
+// MarshalJSON writes {"base64": "…"}.
+func (b blob) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string][]byte{"base64": []byte(b)})
+}
+
+func (k rowKey) set(column string, argument any) {
+	if b, ok := argument.([]byte); ok {
+		argument = blob(b)
+	}
+	k[column] = argument
+}
+
+// argument returns the value of a column as the driver wants it.
+func (k rowKey) argument(column string) any {
+	if b, ok := k[column].(blob); ok {
+		return []byte(b)
+	}
+	return k[column]
+}
+
+// columns returns the names of the columns, sorted.
+func (k rowKey) columns() []string { return slices.Sorted(maps.Keys(k)) }
+
+// text is the same for equal keys only, and orders them.
+func (k rowKey) text() string { return fmt.Sprintf("%#v", k) }
+
+// UnmarshalJSON reads what encoding/json wrote, integers as int64.
+func (k *rowKey) UnmarshalJSON(text []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return err
+	}
+	*k = make(rowKey, len(fields))
+	for column, raw := range fields {
+		var i int64
+		var b struct{ Base64 *[]byte }
+		switch {
+		case json.Unmarshal(raw, &i) == nil && string(raw) != "null":
+			(*k)[column] = i
+		case json.Unmarshal(raw, &b) == nil && b.Base64 != nil:
+			(*k)[column] = blob(*b.Base64)
+		default:
+			var v any
+			if err := json.Unmarshal(raw, &v); err != nil {
+				return err
+			}
+			(*k)[column] = v
+		}
+	}
+	return nil
+}

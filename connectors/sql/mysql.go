@@ -1,0 +1,155 @@
+package sql
+
+import (
+	"database/sql/driver"
+	"errors"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// mysql is MySQL 5.7 and later, and MariaDB 10.3 and later, with InnoDB tables:
+// on others a transaction undoes nothing.
+type mysql struct{}
+
+func (mysql) open(dsn *url.URL) (driver.Connector, error) {
+	if dsn.Hostname() == "" || strings.Trim(dsn.Path, "/") == "" {
+		return nil, errDSN
+	}
+	// The driver reads its own parameters, in its own form of DSN.
+	config, err := mysqldriver.ParseDSN("/?" + dsn.RawQuery)
+	if err != nil {
+		return nil, errDSN
+	}
+	port := dsn.Port()
+	if port == "" {
+		port = "3306"
+	}
+	config.Net, config.Addr = "tcp", net.JoinHostPort(dsn.Hostname(), port)
+	config.DBName = strings.Trim(dsn.Path, "/")
+	config.User = dsn.User.Username()
+	config.Passwd, _ = dsn.User.Password()
+	// One round trip a statement instead of three.
+	config.InterpolateParams = true
+	if config.Params == nil {
+		config.Params = map[string]string{}
+	}
+	// Timestamps are sent in UTC. Strict, because a value that does not fit must
+	// fail, not be cut; the quotes and backslashes of [mysql.quote] and of the
+	// driver hold in every mode.
+	config.Params["time_zone"] = "'+00:00'"
+	config.Params["sql_mode"] = "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')"
+	return mysqldriver.NewConnector(config)
+}
+
+func (mysql) quote(name string) string { return quoteWith("`", name) }
+
+func (mysql) placeholder(int) string { return "?" }
+
+// onCollision is ON DUPLICATE KEY UPDATE, which fires for every unique index of
+// the table, where the others name one. A row that collides by another index than
+// the key is another row: it must not be overwritten. So the first key column is
+// kept if the key is the same, and else gets a value that does not exist (an
+// overflow, error 1690).
+func (d mysql) onCollision(key, others []string) string {
+	same := make([]string, len(key))
+	for i, c := range key {
+		same[i] = d.quote(c) + " = VALUES(" + d.quote(c) + ")"
+	}
+	first := d.quote(key[0])
+	set := []string{first + " = IF(" + strings.Join(same, " AND ") + ", " + first + ", ~0 + (" + first + " <=> " + first + "))"}
+	for _, c := range others {
+		set = append(set, d.quote(c)+" = VALUES("+d.quote(c)+")")
+	}
+	return " ON DUPLICATE KEY UPDATE " + strings.Join(set, ", ")
+}
+
+func (mysql) lockRows() string { return " FOR UPDATE" }
+
+func (mysql) maxConnections(concurrency int) int { return concurrency }
+
+func (mysql) scalar(v any) (any, error) {
+	if t, ok := v.(time.Time); ok {
+		return t.UTC().Format("2006-01-02 15:04:05.999999"), nil
+	}
+	return finite(v)
+}
+
+func (mysql) columnType(k columnKind) string {
+	return map[columnKind]string{
+		// A key of the default collation would make one row of "a" and "A".
+		keyColumn:  "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+		textColumn: "LONGTEXT CHARACTER SET utf8mb4", boolColumn: "BOOLEAN", intColumn: "BIGINT", floatColumn: "DOUBLE",
+		bytesColumn: "LONGBLOB", timeColumn: "DATETIME(6)", dateColumn: "DATE", clockColumn: "TIME(6)",
+		decimalColumn: "DECIMAL(65,20)", jsonColumn: "JSON",
+	}[k]
+}
+
+// versionsTable keeps keys as bytes: every collation that both MySQL and MariaDB
+// know takes "a" and "a " for equal.
+func (mysql) versionsTable() string {
+	return "CREATE TABLE policysync_versions (\n" +
+		"  target VARBINARY(64) NOT NULL,\n" +
+		"  `key` VARBINARY(1024) NOT NULL,\n" +
+		"  `version` BIGINT,\n" +
+		"  deleted BOOLEAN NOT NULL,\n" +
+		"  topic_id CHAR(36) NOT NULL,\n" +
+		"  `partition` INT NOT NULL,\n" +
+		"  `offset` BIGINT NOT NULL,\n" +
+		"  row_keys LONGTEXT CHARACTER SET utf8mb4 NOT NULL,\n" +
+		"  PRIMARY KEY (target, `key`)\n" +
+		") ENGINE=InnoDB"
+}
+
+func (mysql) describe(schema, table string) (columns, indexes string, args []any) {
+	args = []any{nil, table}
+	if schema != "" {
+		args[0] = schema
+	}
+	return "SELECT '', column_name FROM information_schema.columns WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?",
+		"SELECT index_name, column_name FROM information_schema.statistics" +
+			" WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0 AND sub_part IS NULL",
+		args
+}
+
+func (mysql) sameName(a, b string) bool { return strings.EqualFold(a, b) }
+
+// classify goes by the error number where its SQLSTATE says too little (MySQL 8
+// server error reference; the numbers from 1900 to 1999 and from 4000 are MariaDB's).
+func (mysql) classify(err error) (connector.Class, bool) {
+	if errors.Is(err, mysqldriver.ErrPktTooLarge) {
+		return connector.Permanent, true
+	}
+	if errors.Is(err, mysqldriver.ErrInvalidConn) {
+		return connector.Unavailable, true
+	}
+	var e *mysqldriver.MySQLError
+	if !errors.As(err, &e) {
+		return "", false
+	}
+	switch e.Number {
+	case 1205, 1213, // lock wait timeout, deadlock
+		1317: // query interrupted
+		return connector.Transient, true
+	case 1021, 1037, 1038, 1041, 1114, // disk or memory full
+		1040, 1203, 1226, // too many connections
+		1044, 1045, 1049, 1129, 1130, 1142, 1143, 1227, 1370, 1698, // access denied, no such database, host blocked
+		1053, 1077, 1079, 1927, // shutdown, connection killed
+		1290, 1792, 1836, // read only
+		1969, 3024: // statement timeout
+		return connector.Unavailable, true
+	case 1153, // packet too large
+		1265,                         // data truncated
+		1364, 1366, 1369, 1411, 1442, // no default, incorrect value, view's check, trigger
+		1525, 1526, // no partition for the value
+		1644,       // raised by a routine or a trigger
+		3140, 3819: // invalid JSON, check constraint
+		return connector.Permanent, true
+	}
+	return classOfState(string(e.SQLState[:])), true
+}

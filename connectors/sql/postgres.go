@@ -1,0 +1,127 @@
+package sql
+
+import (
+	"database/sql/driver"
+	"errors"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// postgres is PostgreSQL 12 and later.
+type postgres struct{}
+
+func (postgres) open(dsn *url.URL) (driver.Connector, error) {
+	config, err := pgx.ParseConfig(dsn.String())
+	if err != nil {
+		return nil, errDSN
+	}
+	// Arguments go as text whose type the server infers from the column, so that an
+	// integer fits a text column; one round trip, and poolers need no prepared
+	// statements.
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	return stdlib.GetConnector(*config), nil
+}
+
+func (postgres) quote(name string) string { return quoteWith(`"`, name) }
+
+func (postgres) placeholder(n int) string { return "$" + strconv.Itoa(n) }
+
+func (d postgres) onCollision(key, others []string) string { return onConflict(d, key, others) }
+
+func (postgres) lockRows() string { return " FOR UPDATE" }
+
+func (postgres) maxConnections(concurrency int) int { return concurrency }
+
+func (postgres) scalar(v any) (any, error) {
+	if t, ok := v.(time.Time); ok {
+		return t.UTC().Format(time.RFC3339Nano), nil
+	}
+	return v, nil
+}
+
+func (postgres) columnType(k columnKind) string {
+	return map[columnKind]string{
+		textColumn: "text", keyColumn: "text", boolColumn: "boolean", intColumn: "bigint", floatColumn: "double precision",
+		bytesColumn: "bytea", timeColumn: "timestamptz", dateColumn: "date", clockColumn: "time", decimalColumn: "numeric",
+		jsonColumn: "jsonb",
+	}[k]
+}
+
+func (postgres) versionsTable() string {
+	return `CREATE TABLE policysync_versions (
+  target text NOT NULL,
+  "key" text NOT NULL,
+  "version" bigint,
+  deleted boolean NOT NULL,
+  topic_id text NOT NULL,
+  "partition" integer NOT NULL,
+  "offset" bigint NOT NULL,
+  row_keys text NOT NULL,
+  PRIMARY KEY (target, "key")
+)`
+}
+
+func (d postgres) describe(schema, table string) (columns, indexes string, args []any) {
+	name := d.quote(table)
+	if schema != "" {
+		name = d.quote(schema) + "." + name
+	}
+	return `SELECT '', attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
+		`SELECT i.indexrelid::text, a.attname FROM pg_index i JOIN pg_attribute a
+			ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts-1])
+			WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL`,
+		[]any{name}
+}
+
+func (postgres) sameName(a, b string) bool { return a == b }
+
+// classify goes by SQLSTATE (PostgreSQL documentation, appendix A).
+func (postgres) classify(err error) (connector.Class, bool) {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return connector.Unavailable, pgconn.SafeToRetry(err)
+	}
+	switch e.Code {
+	case "42501", // insufficient_privilege: our credentials are wrong, not the policy
+		"25006": // read_only_sql_transaction: a standby
+		return connector.Unavailable, true
+	case "55P03", // lock_not_available
+		"25P02", "25P03": // the transaction ended under us
+		return connector.Transient, true
+	}
+	return classOfState(e.Code), true
+}
+
+// classOfState goes by the class of an SQLSTATE (ISO/IEC 9075-2, subclause 24.1),
+// its first two characters.
+func classOfState(state string) connector.Class {
+	if len(state) < 2 {
+		return connector.Transient
+	}
+	switch state[:2] {
+	case "08", // connection exception
+		"28", // invalid authorization
+		"3D", // no such database
+		"53", // insufficient resources: connections, disk, memory
+		"57", // operator intervention: shutdown, statement timeout
+		"58": // system error
+		return connector.Unavailable
+	case "0A", "0L", "0P", "20", "21",
+		"22",                         // data exception
+		"23",                         // constraint violation
+		"26", "2B", "2F", "34", "38", // in routines and triggers
+		"39", "3B", "3F", "44", // check option violation
+		"45", "P0", // raised by a routine or a trigger
+		"42", // syntax error, no such table, column or routine
+		"54": // program limit exceeded
+		return connector.Permanent
+	}
+	return connector.Transient
+}

@@ -1,0 +1,118 @@
+package sql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// admission is a delivery that the guard let through, with the keys of the rows
+// that the database has before it.
+type admission struct {
+	delivery *connector.Delivery
+	document *document
+	prior    rowKeys
+}
+
+// push applies the deliveries in one transaction and returns their receipts.
+func (c *Connector) push(ctx context.Context, ds []*connector.Delivery) ([]connector.Receipt, error) {
+	ctx, cancel := c.bind(ctx)
+	defer cancel()
+	receipts, err := c.transact(ctx, ds)
+	if err != nil {
+		return nil, c.failure(ctx, err)
+	}
+	return receipts, nil
+}
+
+func (c *Connector) transact(ctx context.Context, ds []*connector.Delivery) ([]connector.Receipt, error) {
+	if err := c.fitTables(ctx); err != nil {
+		return nil, err
+	}
+	keys := make([]string, len(ds))
+	for i, d := range ds {
+		keys[i] = d.Key
+	}
+	slices.Sort(keys)
+	tx, err := c.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return nil, fmt.Errorf("begin transaction: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing, and else its error is that of a dead connection
+	held, err := c.lockGuards(ctx, tx, slices.Compact(keys))
+	if err != nil {
+		return nil, err
+	}
+	receipts, admitted, changed, err := admit(held, ds)
+	if err != nil {
+		return nil, err
+	}
+	if len(admitted) == 0 {
+		return receipts, nil
+	}
+	if err := c.shape.write(ctx, tx, admitted); err != nil {
+		return nil, err
+	}
+	if err := c.saveGuards(ctx, tx, changed); err != nil {
+		return nil, err
+	}
+	if err := tx.Commit(); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	return receipts, nil
+}
+
+// admit puts the deliveries to the guards, each against what the ones before it
+// leave, as if they came one by one.
+func admit(held map[string]guard, ds []*connector.Delivery) (
+	receipts []connector.Receipt, admitted []admission, changed map[string]guard, err error,
+) {
+	receipts = make([]connector.Receipt, len(ds))
+	now, changed := maps.Clone(held), map[string]guard{}
+	for i, d := range ds {
+		doc, err := documentOf(d)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		next := guardOf(d, doc.keys)
+		before, known := now[d.Key]
+		if known && !before.admits(next) {
+			receipts[i].Stale = true
+			continue
+		}
+		admitted = append(admitted, admission{delivery: d, document: doc, prior: before.keys})
+		now[d.Key], changed[d.Key] = next, next
+	}
+	return receipts, admitted, changed, nil
+}
+
+// failure gives an error its class, and wraps the context's error if that has
+// ended: drivers report a cancelled call in many ways.
+func (c *Connector) failure(ctx context.Context, err error) error {
+	if ended := ctx.Err(); ended != nil {
+		if cause := context.Cause(ctx); !errors.Is(ended, cause) {
+			ended = fmt.Errorf("%w: %w", ended, cause)
+		}
+		return connector.AsUnavailable(fmt.Errorf("%w (%w)", err, ended))
+	}
+	var marked *connector.Error
+	if errors.As(err, &marked) {
+		return err
+	}
+	if class, ok := c.dialect.classify(err); ok {
+		return &connector.Error{Class: class, Err: err}
+	}
+	var network net.Error
+	if errors.As(err, &network) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return connector.AsUnavailable(err)
+	}
+	return err
+}

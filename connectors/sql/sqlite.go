@@ -1,0 +1,111 @@
+package sql
+
+import (
+	"database/sql/driver"
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	sqlitedriver "modernc.org/sqlite"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// sqlite is SQLite 3, in a file.
+type sqlite struct{}
+
+func (sqlite) open(dsn *url.URL) (driver.Connector, error) {
+	// sqlite:///srv/a.db is absolute, sqlite://a.db is not.
+	file := dsn.Host + dsn.Path
+	if file == "" {
+		return nil, errDSN
+	}
+	q := dsn.Query()
+	// The lock is taken when the transaction begins: two that read first and then
+	// both want to write can't both go on.
+	q.Set("_txlock", "immediate")
+	q["_pragma"] = append([]string{"busy_timeout(5000)", "foreign_keys(1)"}, q["_pragma"]...)
+	c, err := sqlitedriver.NewConnector("file:" + (&url.URL{Path: file}).EscapedPath() + "?" + q.Encode())
+	if err != nil {
+		return nil, errDSN
+	}
+	return c, nil
+}
+
+func (sqlite) quote(name string) string { return quoteWith(`"`, name) }
+
+func (sqlite) placeholder(int) string { return "?" }
+
+func (d sqlite) onCollision(key, others []string) string { return onConflict(d, key, others) }
+
+// lockRows is empty: a transaction that writes has the whole database.
+func (sqlite) lockRows() string { return "" }
+
+// maxConnections is one: a second one would only wait for the first.
+func (sqlite) maxConnections(int) int { return 1 }
+
+func (sqlite) scalar(v any) (any, error) {
+	if t, ok := v.(time.Time); ok {
+		return t.UTC().Format(time.RFC3339Nano), nil
+	}
+	return finite(v)
+}
+
+func (sqlite) columnType(k columnKind) string {
+	switch k {
+	case intColumn, boolColumn:
+		return "INTEGER"
+	case floatColumn:
+		return "REAL"
+	case bytesColumn:
+		return "BLOB"
+	}
+	return "TEXT" // also of decimals, which would lose digits as numbers
+}
+
+func (sqlite) versionsTable() string {
+	return `CREATE TABLE policysync_versions (
+  target TEXT NOT NULL,
+  "key" TEXT NOT NULL,
+  "version" INTEGER,
+  deleted INTEGER NOT NULL,
+  topic_id TEXT NOT NULL,
+  "partition" INTEGER NOT NULL,
+  "offset" INTEGER NOT NULL,
+  row_keys TEXT NOT NULL,
+  PRIMARY KEY (target, "key")
+)`
+}
+
+func (sqlite) describe(schema, table string) (columns, indexes string, args []any) {
+	if schema == "" {
+		schema = "main"
+	}
+	return `SELECT '', name FROM pragma_table_info(?1, ?2)`,
+		`SELECT l.name, i.name FROM pragma_index_list(?1, ?2) l JOIN pragma_index_info(l.name, ?2) i
+			WHERE l."unique" = 1 AND l.partial = 0
+			UNION ALL SELECT 'the primary key', name FROM pragma_table_info(?1, ?2) WHERE pk > 0`,
+		[]any{table, schema}
+}
+
+func (sqlite) sameName(a, b string) bool { return strings.EqualFold(a, b) }
+
+// classify goes by the primary result code (SQLite, "Result and Error Codes").
+func (sqlite) classify(err error) (connector.Class, bool) {
+	var e *sqlitedriver.Error
+	if !errors.As(err, &e) {
+		return "", false
+	}
+	const primary = 0xff
+	switch e.Code() & primary {
+	case 1, // ERROR: no such table or column, a syntax error
+		18,     // TOOBIG
+		19, 20, // CONSTRAINT, MISMATCH
+		25: // RANGE
+		return connector.Permanent, true
+	case 3, 7, 8, 10, 11, 13, 14, 23, 26: // PERM, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, AUTH, NOTADB
+		return connector.Unavailable, true
+	}
+	return connector.Transient, true // BUSY, LOCKED, INTERRUPT and what else passes
+}

@@ -1,0 +1,88 @@
+package sql
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+	"strings"
+)
+
+// maxArguments bounds the arguments of one statement: SQLite takes 32,766,
+// PostgreSQL 65,535.
+const maxArguments = 30_000
+
+// writer builds a statement with its arguments.
+type writer struct {
+	strings.Builder
+	dialect   dialect
+	arguments []any
+}
+
+func newWriter(d dialect) *writer { return &writer{dialect: d} }
+
+func (w *writer) text(s string) *writer {
+	w.WriteString(s)
+	return w
+}
+
+// separate writes the separator, except before the first of a list.
+func (w *writer) separate(i int, separator string) *writer {
+	if i > 0 {
+		w.WriteString(separator)
+	}
+	return w
+}
+
+func (w *writer) argument(v any) *writer {
+	w.arguments = append(w.arguments, v)
+	w.WriteString(w.dialect.placeholder(len(w.arguments)))
+	return w
+}
+
+func (w *writer) exec(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, w.String(), w.arguments...)
+	return err
+}
+
+// insert writes rows with as few statements as their arguments allow; ending says
+// what becomes of a row that exists.
+func insert(ctx context.Context, tx *sql.Tx, d dialect, table string, columns []string, ending string, rows [][]any) error {
+	for part := range slices.Chunk(rows, max(1, maxArguments/len(columns))) {
+		w := newWriter(d)
+		w.text("INSERT INTO " + quoteTable(d, table) + " (" + quoteAll(d, columns) + ") VALUES ")
+		for i, values := range part {
+			w.separate(i, ", ").text("(")
+			for j, v := range values {
+				w.separate(j, ", ").argument(v)
+			}
+			w.text(")")
+		}
+		if err := w.text(ending).exec(ctx, tx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxAlternatives bounds the ORs of one statement: SQLite takes expressions of a
+// depth of 1,000.
+const maxAlternatives = 200
+
+// deleteRows deletes the rows that have the values of one of the keys.
+func deleteRows(ctx context.Context, tx *sql.Tx, d dialect, table string, keys []rowKey) error {
+	for part := range slices.Chunk(keys, maxAlternatives) {
+		w := newWriter(d)
+		w.text("DELETE FROM " + quoteTable(d, table) + " WHERE ")
+		for i, key := range part {
+			w.separate(i, " OR ").text("(")
+			for j, column := range key.columns() {
+				w.separate(j, " AND ").text(d.quote(column) + " = ").argument(key.argument(column))
+			}
+			w.text(")")
+		}
+		if err := w.exec(ctx, tx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
