@@ -2,6 +2,7 @@ package connector
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hms-sme/policysync/pkg/event"
@@ -40,6 +41,9 @@ type Expr struct {
 	// is nil where that is not known before the values come: the schema is not
 	// registered yet, or the schemas of several topics disagree.
 	Type *event.Type
+	// UsesEvent reports, once compiled, that the expression refers to the event,
+	// which is null on a tombstone.
+	UsesEvent bool
 }
 
 // IsZero reports whether the config gave no expression.
@@ -78,6 +82,11 @@ func (t *Text) Constant() bool {
 		}
 	}
 	return true
+}
+
+// UsesEvent reports, once compiled, whether a part refers to the event.
+func (t *Text) UsesEvent() bool {
+	return slices.ContainsFunc(t.Parts, func(p Part) bool { return p.Expr != nil && p.Expr.UsesEvent })
 }
 
 // Render evaluates the parts and joins them. Escape, if not nil, makes each
