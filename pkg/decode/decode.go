@@ -52,7 +52,7 @@ func New(cfg Config, client *http.Client) (*Decoder, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := compile(s, s); err != nil {
+		if err := check(s); err != nil {
 			return nil, fmt.Errorf("read schema %q: %w", path, err)
 		}
 		d.readers[topic] = s
@@ -80,13 +80,12 @@ func (d *Decoder) readFiles(pattern string) error {
 		if err != nil {
 			return err
 		}
-		p, err := compile(s, s)
-		if err != nil {
+		if _, err := compile(s, s); err != nil {
 			return fmt.Errorf("read schema %q: %w", path, err)
 		}
 		id := uint64(0)
 		if d.format == formatSingleObject {
-			id = fingerprint(p.schema.Root)
+			id = fingerprint(s.Root)
 		}
 		d.files[id] = s
 	}
@@ -183,4 +182,28 @@ func (d *Decoder) Check(ctx context.Context) error {
 		return nil
 	}
 	return d.registry.Check(ctx)
+}
+
+// Registry is the decoder's registry, nil if schemas come from files.
+func (d *Decoder) Registry() *Registry { return d.registry }
+
+// Encoder returns an encoder for what [Decoder.Decode] reads from a topic, with the
+// newest version of the subject <topic>-value, or with the schema file.
+func (d *Decoder) Encoder(ctx context.Context, topic string) (*Encoder, error) {
+	if d.registry == nil {
+		if len(d.files) > 1 {
+			return nil, fmt.Errorf("encode for topic %q: there is more than one schema file", topic)
+		}
+		for _, s := range d.files {
+			return NewEncoder(d.format, s)
+		}
+	}
+	versions, err := d.registry.Versions(ctx, topic+"-value")
+	if err != nil {
+		return nil, fmt.Errorf("encode for topic %q: %w", topic, err)
+	}
+	if len(versions) == 0 {
+		return nil, fmt.Errorf("encode for topic %q: the registry has no subject %q", topic, topic+"-value")
+	}
+	return NewEncoder(d.format, versions[len(versions)-1])
 }

@@ -116,7 +116,11 @@ func logical(t *event.Type) convert {
 		return func(v any) (any, error) { return time.Unix(0, v.(int64)).UTC(), nil }
 	case event.LogicalDecimal:
 		return func(v any) (any, error) {
-			return event.Decimal{Unscaled: signed(v.([]byte)), Scale: t.Scale}, nil
+			b := v.([]byte)
+			if len(b) > t.Precision/2+8 { // a byte holds more than two digits; some writers pad
+				return nil, fmt.Errorf("%d bytes are too many for a decimal of %d digits", len(b), t.Precision)
+			}
+			return event.Decimal{Unscaled: signed(b), Scale: t.Scale}, nil
 		}
 	case event.LogicalUUID:
 		if t.Kind == event.Fixed {

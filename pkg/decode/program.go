@@ -33,6 +33,21 @@ func compile(writer, reader *event.Schema) (*program, error) {
 	return &program{writer: writer, schema: reader, codec: c, convert: convert}, nil
 }
 
+// check reports what would keep a schema from being a reader's: beside what compile
+// finds, a default that is no value of its field.
+func check(reader *event.Schema) error {
+	if _, err := compile(reader, reader); err != nil {
+		return err
+	}
+	c, err := newCodec(reader.Root)
+	if err != nil {
+		return err
+	}
+	r := resolver{branch: c.branch, records: map[pair]*recordPlan{}, all: true}
+	_, err = r.root(reader.Root, reader.Root)
+	return err
+}
+
 func (p *program) run(b []byte) (value *event.Object, err error) {
 	if err := guard(p.writer.Root, b); err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,7 +78,7 @@ func (r *Registry) Schema(ctx context.Context, id int) (*event.Schema, error) {
 		answer, err = r.client.SchemaByID(ctx, id)
 		return err
 	})
-	if none(err) {
+	if none(err, codeNoSchema, codeNoSubject) {
 		return nil, r.refuse(id, undecodable(UnknownSchema, "schema id %d: the registry does not know it", id))
 	}
 	if err != nil {
@@ -142,7 +143,7 @@ func (r *Registry) Versions(ctx context.Context, subject string) ([]*event.Schem
 		answers, err = r.client.Schemas(ctx, subject)
 		return err
 	})
-	if none(err) {
+	if none(err, codeNoSubject) {
 		return nil, nil
 	}
 	if err != nil {
@@ -216,14 +217,14 @@ func (r *Registry) ask(ctx context.Context, question func(context.Context) error
 // than a registry, is no such answer.
 func answered(err error) bool {
 	var e *sr.ResponseError
-	return errors.As(err, &e) && (none(err) || e.StatusCode == http.StatusConflict || e.StatusCode == http.StatusUnprocessableEntity)
+	return none(err, codeNoSubject, codeNoVersion, codeNoSchema) || errors.As(err, &e) &&
+		(e.StatusCode == http.StatusConflict || e.StatusCode == http.StatusUnprocessableEntity)
 }
 
-// none reports the answer that there is no such schema, subject or version.
-func none(err error) bool {
+// none reports an answer with one of the codes that say: there is no such thing.
+func none(err error, codes ...int) bool {
 	var e *sr.ResponseError
-	return errors.As(err, &e) &&
-		(e.ErrorCode == codeNoSubject || e.ErrorCode == codeNoVersion || e.ErrorCode == codeNoSchema)
+	return errors.As(err, &e) && slices.Contains(codes, e.ErrorCode)
 }
 
 // redacted drops the client's own text, which quotes the address as configured.

@@ -35,6 +35,8 @@ type resolver struct {
 	records map[pair]*recordPlan // also those under way, since records may be recursive
 	// defaults are computed last: one may be a record whose plan is still under way.
 	defaults []func() error
+	// all asks for the defaults of all fields, also of those that the writer has.
+	all bool
 }
 
 func (r *resolver) root(writer, reader *event.Type) (convert, error) {
@@ -159,10 +161,11 @@ func (r *resolver) record(writer, reader *event.Type) (convert, error) {
 				return nil, below(f.Name, err)
 			}
 			p.fields[i] = fieldPlan{source: source.Name, convert: c}
-			continue
-		}
-		if f.Default == nil {
+		} else if f.Default == nil {
 			return nil, below(f.Name, errors.New("the writer lacks this field and it has no default"))
+		}
+		if f.Default == nil || p.fields[i].source != "" && !r.all {
+			continue
 		}
 		r.defaults = append(r.defaults, func() error {
 			var err error

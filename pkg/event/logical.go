@@ -18,6 +18,10 @@ const (
 	LogicalLocalNanos      = "local-timestamp-nanos"
 )
 
+// maxPrecision bounds a decimal's digits: to print 10^-scale must not be a way to
+// stop the process.
+const maxPrecision = 10_000
+
 // setLogical reads the logical type that stands beside t, if t can carry it.
 func setLogical(t *Type, m map[string]any) error {
 	name, err := text(m, "logicalType")
@@ -32,7 +36,8 @@ func setLogical(t *Type, m map[string]any) error {
 		if m["scale"] != nil {
 			scale, serr = natural(m, "scale")
 		}
-		carries = perr == nil && serr == nil && precision > 0 && scale <= precision &&
+		carries = perr == nil && serr == nil && precision > 0 &&
+			precision <= maxPrecision && scale <= precision &&
 			(t.Kind == Bytes || t.Kind == Fixed && precision <= digits(t.Size))
 		if carries {
 			t.Precision, t.Scale = precision, scale
