@@ -267,7 +267,7 @@ func ended(ctx context.Context, err error) error {
 	switch {
 	case cause == nil:
 		return err
-	case errors.Is(cause, context.DeadlineExceeded):
+	case errors.Is(cause, ctx.Err()):
 		return connector.AsUnavailable(cause)
 	}
 	return connector.AsUnavailable(fmt.Errorf("%w: %w", cause, ctx.Err()))
