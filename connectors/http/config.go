@@ -1,0 +1,160 @@
+package http
+
+import (
+	"fmt"
+	nethttp "net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/httpclient"
+)
+
+// Config is the part of a target that connector http reads.
+type Config struct {
+	httpclient.Config `yaml:",inline"`
+	// URL is where every upsert goes, by Method (POST unless given). It stands in
+	// place of Create and Update.
+	URL    *connector.Text `yaml:"url"`
+	Method string          `yaml:"method" oneof:"POST PUT PATCH"`
+	// Update is tried first, by PUT unless its method is given; if it answers 404,
+	// so is Create, by POST. With Update alone a 404 is a permanent error. With
+	// Create alone every version of a key is created: right for a target that keeps
+	// a history.
+	Create *Call `yaml:"create"`
+	Update *Call `yaml:"update"`
+	// Delete is what a tombstone does, by DELETE unless its method is given;
+	// "ignore" leaves at the target what is there. One of the two must be said: a
+	// delete that is dropped unasked is lost. The URL sees no event, only the key.
+	Delete *Delete `yaml:"delete"`
+	// Headers are sent besides those of the package comment, and in their place. A
+	// header whose text uses the event is left out of a delete, which has none.
+	Headers []connector.Named[*connector.Text] `yaml:"headers"`
+	// Map makes the body, sent as JSON; without it the body is the whole event. A
+	// delete has no body.
+	Map *connector.Tree `yaml:"map"`
+	// Success are the statuses that mean that the target holds the change; 200-299
+	// unless given.
+	Success Statuses `yaml:"success"`
+	// Permanent are statuses that become a dead letter at once, whatever they mean
+	// by themselves.
+	Permanent Statuses `yaml:"permanent"`
+	// Reference is the target's own id for what it holds, read from the JSON of its
+	// answer, such as response.id. An answer without it is no failure.
+	Reference *connector.Expr `yaml:"reference" vars:"response"`
+}
+
+// Call is a method and a URL. A value in the URL is escaped for its place there.
+type Call struct {
+	Method string          `yaml:"method" oneof:"POST PUT PATCH DELETE"`
+	URL    *connector.Text `yaml:"url" required:"true"`
+}
+
+// Delete is the call for a tombstone, or the word ignore.
+type Delete struct {
+	Call   `yaml:",inline"`
+	Ignore bool `yaml:"-"`
+}
+
+// UnmarshalScalar reads the short form, ignore.
+func (d *Delete) UnmarshalScalar(text string) error {
+	if text != "ignore" {
+		return fmt.Errorf("want ignore or a mapping with url, have %q", text)
+	}
+	d.Ignore = true
+	return nil
+}
+
+// Statuses is a list of statuses and ranges of them, such as 404 and 200-299.
+type Statuses []Range
+
+// Contains reports whether one of the ranges holds the status.
+func (s Statuses) Contains(status int) bool {
+	return slices.ContainsFunc(s, func(r Range) bool { return r.First <= status && status <= r.Last })
+}
+
+// Range is an inclusive range of HTTP statuses.
+type Range struct{ First, Last int }
+
+// UnmarshalText reads 404 or 200-299.
+func (r *Range) UnmarshalText(text []byte) error {
+	first, last, ranged := strings.Cut(string(text), "-")
+	if !ranged {
+		last = first
+	}
+	var err1, err2 error
+	r.First, err1 = strconv.Atoi(strings.TrimSpace(first))
+	r.Last, err2 = strconv.Atoi(strings.TrimSpace(last))
+	if err1 != nil || err2 != nil || r.First < 200 || r.Last < r.First || r.Last > 599 {
+		return fmt.Errorf("%q is no status: want one from 200 to 599, or a range such as 200-299", text)
+	}
+	return nil
+}
+
+// SetDefaults fills in the methods, and what counts as a success.
+func (c *Config) SetDefaults() {
+	method := func(call *Call, method string) {
+		if call != nil && call.Method == "" {
+			call.Method = method
+		}
+	}
+	method(c.Create, nethttp.MethodPost)
+	method(c.Update, nethttp.MethodPut)
+	if c.Delete != nil {
+		method(&c.Delete.Call, nethttp.MethodDelete)
+	}
+	if c.URL != nil && c.Method == "" {
+		c.Method = nethttp.MethodPost
+	}
+	if c.Success == nil {
+		c.Success = Statuses{{First: 200, Last: 299}}
+	}
+}
+
+// Validate reports what the types of the fields cannot say.
+func (c *Config) Validate() []connector.Mistake {
+	var ms []connector.Mistake
+	mistake := func(path, format string, args ...any) {
+		ms = append(ms, connector.Mistake{Path: path, Message: fmt.Sprintf(format, args...)})
+	}
+	checkURL := func(path string, t *connector.Text) {
+		if why := faultOf(t); why != "" {
+			mistake(path, "%s", why)
+		}
+	}
+	switch {
+	case c.URL != nil && (c.Create != nil || c.Update != nil):
+		mistake("url", "url takes every upsert: leave it out, or create and update")
+	case c.URL == nil && c.Create == nil && c.Update == nil:
+		mistake("", "nothing says where an upsert goes: set url, or create and update")
+	case c.URL == nil && c.Method != "":
+		mistake("method", "method goes with url: create and update have their own")
+	}
+	checkURL("url", c.URL)
+	if c.Create != nil {
+		checkURL("create.url", c.Create.URL)
+	}
+	if c.Update != nil {
+		checkURL("update.url", c.Update.URL)
+	}
+	switch {
+	case c.Delete == nil:
+		mistake("", "nothing says what a deleted key does: set delete, or delete: ignore")
+	case !c.Delete.Ignore:
+		checkURL("delete.url", c.Delete.URL)
+	}
+	for _, h := range c.Headers {
+		path := "headers." + h.Name
+		switch {
+		case !httpguts.ValidHeaderFieldName(h.Name):
+			mistake(path, "%q is no name of a header", h.Name)
+		case slices.Contains([]string{"Host", "Content-Length", "Transfer-Encoding", "Connection"},
+			nethttp.CanonicalHeaderKey(h.Name)):
+			mistake(path, "%s belongs to the connection and cannot be set", h.Name)
+		}
+	}
+	return ms
+}

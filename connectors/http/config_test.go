@@ -1,0 +1,150 @@
+package http
+
+import (
+	nethttp "net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/httpclient"
+)
+
+func TestMistakes(t *testing.T) {
+	t.Parallel()
+	const good = "https://cases.example/v2/rules"
+	ignore := &Delete{Ignore: true}
+	header := func(name string) []connector.Named[*connector.Text] {
+		return []connector.Named[*connector.Text]{{Name: name, Value: text("x")}}
+	}
+	for _, tt := range []struct {
+		name string
+		cfg  Config
+		want []connector.Mistake
+	}{
+		{"good", Config{URL: text(good), Delete: ignore, Headers: header("X-Agency")}, nil},
+		{"good, of the event", Config{URL: text("{event.url}"), Delete: ignore}, nil},
+		{"good, host of the event", Config{URL: text("https://{event.region}.example/rules"), Delete: ignore}, nil},
+		{"nothing", Config{}, []connector.Mistake{
+			{Message: "nothing says where an upsert goes: set url, or create and update"},
+			{Message: "nothing says what a deleted key does: set delete, or delete: ignore"},
+		}},
+		{"two ways", Config{URL: text(good), Update: &Call{URL: text(good)}, Delete: ignore}, []connector.Mistake{
+			{Path: "url", Message: "url takes every upsert: leave it out, or create and update"},
+		}},
+		{"method alone", Config{Method: "PUT", Create: &Call{URL: text(good)}, Delete: ignore}, []connector.Mistake{
+			{Path: "method", Message: "method goes with url: create and update have their own"},
+		}},
+		{"wrong urls", Config{
+			Create: &Call{URL: text("cases.example/v2")}, Update: &Call{URL: text("https://kate:hush@cases.example/{key}")},
+			Delete: &Delete{Call: Call{URL: text("https:///v2")}},
+		}, []connector.Mistake{
+			{Path: "create.url", Message: "want a URL that begins with http://, https:// or an expression"},
+			{Path: "update.url", Message: "credentials belong under auth, not into the url"},
+			{Path: "delete.url", Message: "the URL names no host"},
+		}},
+		{"header name", Config{URL: text(good), Delete: ignore, Headers: header("X Agency")}, []connector.Mistake{
+			{Path: "headers.X Agency", Message: `"X Agency" is no name of a header`},
+		}},
+		{"header of the connection", Config{URL: text(good), Delete: ignore, Headers: header("content-length")}, []connector.Mistake{
+			{Path: "headers.content-length", Message: "content-length belongs to the connection and cannot be set"},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.cfg.SetDefaults()
+			require.Empty(t, cmp.Diff(tt.want, tt.cfg.Validate()))
+		})
+	}
+
+	cfg := &Config{URL: text(good), Delete: &Delete{Call: Call{URL: text(good + "/{event.id}")}}}
+	_, err := New(t.Context(), cfg, connector.Env{})
+	require.ErrorContains(t, err, "it uses the event, and a deleted key has none")
+}
+
+func TestShortForms(t *testing.T) {
+	t.Parallel()
+	var r Range
+	require.NoError(t, r.UnmarshalText([]byte("200-299")))
+	require.Equal(t, Range{200, 299}, r)
+	require.NoError(t, r.UnmarshalText([]byte("422")))
+	require.Equal(t, Range{422, 422}, r)
+	for _, wrong := range []string{"", "ok", "199", "600", "299-200", "200-", "200-299-300"} {
+		require.Error(t, r.UnmarshalText([]byte(wrong)), wrong)
+	}
+	var d Delete
+	require.NoError(t, d.UnmarshalScalar("ignore"))
+	require.True(t, d.Ignore)
+	require.EqualError(t, d.UnmarshalScalar("never"), `want ignore or a mapping with url, have "never"`)
+}
+
+func TestURL(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ url, value, want, fault string }{
+		{"https://a.example/{event.v}", "P-1", "https://a.example/P-1", ""},
+		{"https://a.example/{event.v}", "../x", "https://a.example/..%2Fx", ""},
+		{"https://a.example/{event.v}", "x?y#z%2e", "https://a.example/x%3Fy%23z%252e", ""},
+		{"https://a.example/{event.v}", "..", "", "leads elsewhere"},
+		{"https://a.example/.{event.v}/x", ".", "", "leads elsewhere"},
+		{"https://a.example/{event.v}", "", "", "would address something else"},
+		{"https://a.example/?q={event.v}", "a&b=c d", "https://a.example/?q=a%26b%3Dc+d", ""},
+		{"https://a.example/?q={event.v}", "", "https://a.example/?q=", ""},
+		{"https://{event.v}.example/x", "eu-1", "https://eu-1.example/x", ""},
+		{"https://{event.v}.example/x", "evil.test/", "", "is no part of a host name"},
+		{"https://{event.v}.example/x", "a@b", "", "is no part of a host name"},
+		{"https://{event.v}/x", "", "", "does not begin with"},
+		{"{event.v}", "https://b.example/x?y=z", "https://b.example/x?y=z", ""},
+		{"{event.v}", "file:///etc/passwd", "", "does not begin with"},
+		{"{event.v}", "https://kate:hush@b.example", "", "holds a user name"},
+		{"{event.v}", "https://b.example/%zz", "", "invalid URL escape"},
+	} {
+		got, err := render(text(tt.url), connector.Scope{Event: upsertOf("k", "v", tt.value).Event})
+		require.Equal(t, tt.want, got, "%+v", tt)
+		if tt.fault != "" {
+			require.ErrorContains(t, err, tt.fault, "%+v", tt)
+			require.NotContains(t, err.Error(), "hush")
+		} else {
+			require.NoError(t, err)
+		}
+	}
+}
+
+// A host that the config writes out is trusted; one that the event has any part
+// in is not, and loopback is private.
+func TestHostTrust(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(nethttp.HandlerFunc(func(nethttp.ResponseWriter, *nethttp.Request) {}))
+	t.Cleanup(srv.Close)
+	host := srv.Listener.Addr().String()
+	for _, tt := range []struct {
+		name, url string
+		allow     bool
+		trusted   bool
+	}{
+		{"of the config", "http://" + host, false, true},
+		{"of the config, with a path", "http://" + host + "/{event.v}", false, true},
+		{"of the event", "http://127.0.0.1:{event.port}/", false, false},
+		{"lengthened by the event", "http://" + host[:len(host)-1] + "{event.last}", false, false},
+		{"of the event, allowed", "http://127.0.0.1:{event.port}/", true, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := newConnector(t, &Config{
+				Config: httpclient.Config{AllowPrivateAddresses: tt.allow}, URL: text(tt.url), Delete: &Delete{Ignore: true},
+			})
+			defer func() { require.NoError(t, c.Close(t.Context())) }()
+			d := upsertOf("k", "v", "x", "port", host[len("127.0.0.1:"):], "last", host[len(host)-1:])
+			require.NoError(t, c.Prepare(d))
+			_, err := c.Push(t.Context(), d)
+			if tt.trusted {
+				require.NoError(t, err)
+				return
+			}
+			var private *httpclient.PrivateAddressError
+			require.ErrorAs(t, err, &private)
+			require.Equal(t, connector.Permanent, connector.Classify(err))
+		})
+	}
+}

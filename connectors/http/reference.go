@@ -1,0 +1,68 @@
+package http
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/httpclient"
+)
+
+// reference reads the target's own id from its answer. The target holds the change
+// already, so an answer that has none must not make the push fail.
+func (c *Connector) reference(d *connector.Delivery, resp *httpclient.Response) string {
+	if c.config.Reference.IsZero() || d.Op == connector.Delete {
+		return ""
+	}
+	text, err := c.readReference(d, resp.Body)
+	if err != nil {
+		c.mute.Do(func() {
+			c.logger.Warn("the target's answer has no reference; later ones are not logged",
+				"delivery", d.ID, "error", err)
+		})
+	}
+	return text
+}
+
+func (c *Connector) readReference(d *connector.Delivery, body []byte) (string, error) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	var response any
+	if err := decoder.Decode(&response); err != nil {
+		return "", fmt.Errorf("read response: %w", err)
+	}
+	value, err := c.config.Reference.Eval(connector.Scope{
+		Event: d.Event, Locals: map[string]any{"response": eventValue(response)},
+	})
+	if err != nil {
+		return "", err
+	}
+	return event.Text(value)
+}
+
+// eventValue turns what package json read into values as package event defines
+// them. Integers stay integers: an id may have more digits than a float can hold.
+func eventValue(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		if i, err := v.Int64(); err == nil {
+			return i
+		}
+		f, err := v.Float64()
+		if err != nil {
+			return v.String()
+		}
+		return f
+	case []any:
+		for i := range v {
+			v[i] = eventValue(v[i])
+		}
+	case map[string]any:
+		for name := range v {
+			v[name] = eventValue(v[name])
+		}
+	}
+	return v
+}
