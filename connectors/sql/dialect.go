@@ -39,8 +39,8 @@ type dialect interface {
 	// scalar makes an argument for the driver from a value that is neither null nor
 	// composite: one of bool, int64, float64, string and []byte.
 	scalar(v any) (any, error)
-	// columnType is the type of a column that is to hold values of the kind.
-	columnType(k columnKind) string
+	// columnTypes are for the tables that we create.
+	columnTypes() columnTypes
 	// versionsTable is the statement that creates the table of guards.
 	versionsTable() string
 	// describe returns a query for a table's columns, as pairs of an empty text and a

@@ -3,7 +3,6 @@ package sql
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
@@ -30,8 +29,11 @@ type row struct {
 
 // MarshalJSON prints the rows by table, or the parameters.
 func (d *document) MarshalJSON() ([]byte, error) {
-	if d.parameters != nil || d.rows == nil {
+	if d.parameters != nil {
 		return event.AppendJSON(nil, d.parameters)
+	}
+	if d.rows == nil {
+		return []byte("null"), nil
 	}
 	o := &event.Object{}
 	for i, t := range d.tables {
@@ -68,7 +70,7 @@ func (t *table) rowsOf(d *connector.Delivery) ([]row, rowKey, error) {
 			return nil, nil, err
 		}
 	}
-	rows := make([]row, 0, len(items))
+	rows, seen := make([]row, 0, len(items)), make(map[string]bool, len(items))
 	for _, item := range items {
 		if t.each != nil {
 			scope.Locals = map[string]any{t.as: item}
@@ -77,10 +79,10 @@ func (t *table) rowsOf(d *connector.Delivery) ([]row, rowKey, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if slices.ContainsFunc(rows, func(other row) bool { return other.key == r.key }) {
+		if seen[r.key] {
 			return nil, nil, fmt.Errorf("two rows have the key %s", r.key)
 		}
-		rows = append(rows, r)
+		rows, seen[r.key] = append(rows, r), true
 	}
 	return rows, own, nil
 }

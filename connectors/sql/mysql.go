@@ -80,14 +80,14 @@ func (mysql) scalar(v any) (any, error) {
 	return finite(v)
 }
 
-func (mysql) columnType(k columnKind) string {
-	return map[columnKind]string{
+func (mysql) columnTypes() columnTypes {
+	return columnTypes{
+		text: "LONGTEXT CHARACTER SET utf8mb4",
 		// A key of the default collation would make one row of "a" and "A".
-		keyColumn:  "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-		textColumn: "LONGTEXT CHARACTER SET utf8mb4", boolColumn: "BOOLEAN", intColumn: "BIGINT", floatColumn: "DOUBLE",
-		bytesColumn: "LONGBLOB", timeColumn: "DATETIME(6)", dateColumn: "DATE", clockColumn: "TIME(6)",
-		decimalColumn: "DECIMAL(65,20)", jsonColumn: "JSON",
-	}[k]
+		key:     "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+		boolean: "BOOLEAN", integer: "BIGINT", float: "DOUBLE", bytes: "LONGBLOB", timestamp: "DATETIME(6)", date: "DATE",
+		clock: "TIME(6)", json: "JSON", decimal: "DECIMAL(%d, %d)", maxPrecision: 65,
+	}
 }
 
 // versionsTable keeps keys as bytes: every collation that both MySQL and MariaDB

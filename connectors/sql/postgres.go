@@ -46,12 +46,11 @@ func (postgres) scalar(v any) (any, error) {
 	return v, nil
 }
 
-func (postgres) columnType(k columnKind) string {
-	return map[columnKind]string{
-		textColumn: "text", keyColumn: "text", boolColumn: "boolean", intColumn: "bigint", floatColumn: "double precision",
-		bytesColumn: "bytea", timeColumn: "timestamptz", dateColumn: "date", clockColumn: "time", decimalColumn: "numeric",
-		jsonColumn: "jsonb",
-	}[k]
+func (postgres) columnTypes() columnTypes {
+	return columnTypes{
+		text: "text", key: "text", boolean: "boolean", integer: "bigint", float: "double precision", bytes: "bytea",
+		timestamp: "timestamptz", date: "date", clock: "time", json: "jsonb", decimal: "numeric(%d, %d)", maxPrecision: 1000,
+	}
 }
 
 func (postgres) versionsTable() string {

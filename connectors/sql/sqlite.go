@@ -18,10 +18,10 @@ type sqlite struct{}
 func (sqlite) open(dsn *url.URL) (driver.Connector, error) {
 	// sqlite:///srv/a.db is absolute, sqlite://a.db is not.
 	file := dsn.Host + dsn.Path
-	if file == "" {
+	q, err := url.ParseQuery(dsn.RawQuery)
+	if file == "" || err != nil {
 		return nil, errDSN
 	}
-	q := dsn.Query()
 	// The lock is taken when the transaction begins: two that read first and then
 	// both want to write can't both go on.
 	q.Set("_txlock", "immediate")
@@ -52,16 +52,13 @@ func (sqlite) scalar(v any) (any, error) {
 	return finite(v)
 }
 
-func (sqlite) columnType(k columnKind) string {
-	switch k {
-	case intColumn, boolColumn:
-		return "INTEGER"
-	case floatColumn:
-		return "REAL"
-	case bytesColumn:
-		return "BLOB"
+// columnTypes are those of the storage classes. A decimal is text: as a number it
+// would lose digits.
+func (sqlite) columnTypes() columnTypes {
+	return columnTypes{
+		text: "TEXT", key: "TEXT", boolean: "INTEGER", integer: "INTEGER", float: "REAL", bytes: "BLOB",
+		timestamp: "TEXT", date: "TEXT", clock: "TEXT", json: "TEXT", decimal: "TEXT",
 	}
-	return "TEXT" // also of decimals, which would lose digits as numbers
 }
 
 func (sqlite) versionsTable() string {

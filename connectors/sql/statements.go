@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/hms-sme/policysync/pkg/connector"
@@ -117,11 +118,11 @@ func (s *statements) tables() []*table { return nil }
 const lastCall = ""
 
 func (s *statements) document(d *connector.Delivery) (*document, error) {
-	if d.Op == connector.Delete {
-		return &document{}, nil
-	}
 	doc := &document{parameters: &event.Object{}, keys: rowKeys{lastCall: {}}}
 	for _, p := range s.parameters {
+		if d.Op == connector.Delete && usesEvent(p.Tree) {
+			continue
+		}
 		v, err := p.Tree.Eval(connector.Scope{Event: d.Event})
 		if err != nil {
 			return nil, err
@@ -139,7 +140,11 @@ func (s *statements) write(ctx context.Context, tx *sql.Tx, admitted []admission
 	for _, a := range admitted {
 		text, name, values := s.upsert, "upsert", a.document.keys[lastCall]
 		if a.delivery.Op == connector.Delete {
-			text, name, values = s.delete, "delete", a.prior[lastCall]
+			text, name, values = s.delete, "delete", maps.Clone(a.prior[lastCall])
+			if values == nil {
+				values = rowKey{}
+			}
+			maps.Copy(values, a.document.keys[lastCall])
 		}
 		w, ok := s.call(text, values, a.delivery)
 		if !ok {

@@ -73,11 +73,11 @@ func (t *table) keyColumns() []string {
 func (s *tableSet) tables() []*table { return s.list }
 
 func (s *tableSet) document(d *connector.Delivery) (*document, error) {
-	doc := &document{tables: s.list}
+	doc := &document{tables: s.list, keys: make(rowKeys, len(s.list))}
 	if d.Op == connector.Delete {
-		return doc, nil
+		return doc, s.tombstone(d, doc.keys)
 	}
-	doc.rows, doc.keys = make([][]row, len(s.list)), make(rowKeys, len(s.list))
+	doc.rows = make([][]row, len(s.list))
 	for i, t := range s.list {
 		rows, own, err := t.rowsOf(d)
 		if err != nil {
@@ -86,6 +86,22 @@ func (s *tableSet) document(d *connector.Delivery) (*document, error) {
 		doc.rows[i], doc.keys[t.name] = rows, own
 	}
 	return doc, nil
+}
+
+// tombstone adds the keys that are known without an event, so that rows go that
+// policysync never wrote.
+func (s *tableSet) tombstone(d *connector.Delivery, keys rowKeys) error {
+	for _, t := range s.list {
+		if slices.ContainsFunc(t.own, func(i int) bool { return usesEvent(t.trees[i]) }) {
+			continue
+		}
+		own, err := t.ownKey(connector.Scope{Event: d.Event})
+		if err != nil {
+			return fmt.Errorf("find rows of table %q: %w", t.name, err)
+		}
+		keys[t.name] = own
+	}
+	return nil
 }
 
 func (s *tableSet) write(ctx context.Context, tx *sql.Tx, admitted []admission) error {
@@ -129,16 +145,17 @@ func (t *table) fold(i int, admitted []admission) tableChange {
 	for order, a := range admitted {
 		before, had := a.prior[t.name]
 		after, has := a.document.keys[t.name]
-		if had && (!has || !maps.Equal(before, after)) {
+		gone := a.delivery.Op == connector.Delete
+		if had && (gone || !maps.Equal(before, after)) {
 			deletes[before.text()] = before
 			delete(pending, a.delivery.Key)
 		}
-		if !has {
-			continue
-		}
-		if t.replace {
+		if has && (gone || t.replace) {
 			deletes[after.text()] = after
 			delete(pending, a.delivery.Key)
+		}
+		if gone {
+			continue
 		}
 		for _, r := range a.document.rows[i] {
 			pending[a.delivery.Key] = append(pending[a.delivery.Key], pendingRow{r, order})
