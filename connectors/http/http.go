@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	nethttp "net/http"
+	"slices"
 	"sync"
 
 	"github.com/hms-sme/policysync/pkg/connector"
@@ -158,7 +159,7 @@ func (c *Connector) judge(d *connector.Delivery, op operation, resp *httpclient.
 // Check asks each host that the config names for something harmless. Only a URL
 // without expressions can tell whether we are let in.
 func (c *Connector) Check(ctx context.Context) error {
-	for _, e := range append(append([]*endpoint{}, c.upsert...), c.delete...) {
+	for _, e := range slices.Concat(c.upsert, c.delete) {
 		origin, fixed := fixedOrigin(e.url)
 		if !fixed {
 			continue

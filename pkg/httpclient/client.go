@@ -122,20 +122,19 @@ func (c *Client) Do(req *http.Request) (*Response, error) {
 // failure classifies the reason for which a request got no answer. Nearly all of
 // them say that the server is not there; the rest come from values of the event.
 func (c *Client) failure(req *http.Request, err error) error {
-	if outer := (*url.Error)(nil); errors.As(err, &outer) {
+	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err // the text of outer holds the query
 	}
 	if ctx := req.Context(); ctx.Err() != nil {
 		// net/http reports the cause alone, which need not wrap the context's error.
-		if err = ctx.Err(); context.Cause(ctx) != err {
-			err = fmt.Errorf("%w: %w", err, context.Cause(ctx))
+		if err = context.Cause(ctx); !errors.Is(err, ctx.Err()) {
+			err = fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 	} else if c.closing.Err() != nil {
 		err = errClosed
 	}
 	err = fmt.Errorf("%s: %w", describe(req), err)
-	var private *PrivateAddressError
-	if errors.As(err, &private) {
+	if _, private := errors.AsType[*PrivateAddressError](err); private {
 		return connector.AsPermanent(err)
 	}
 	return connector.AsUnavailable(err)

@@ -108,13 +108,12 @@ func FuzzRetryAfter(f *testing.F) {
 
 func TestNoAnswerIsUnavailable(t *testing.T) {
 	t.Parallel()
-	refused, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, refused.Close())
+	refused := httptest.NewServer(http.NotFoundHandler())
+	refused.Close()
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(secure.Close)
 	for _, tt := range []struct{ name, url string }{
-		{"refused", "http://" + refused.Addr().String()},
+		{"refused", refused.URL},
 		{"no such name", "http://nowhere.invalid"},
 		{"unknown certificate", secure.URL},
 		{"cut off", serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })},

@@ -8,8 +8,9 @@ import (
 	"net/http"
 	"os"
 
-	"github.com/hms-sme/policysync/pkg/connector"
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/hms-sme/policysync/pkg/connector"
 )
 
 // Config is how to be let in by an HTTP server, and how to trust it.

@@ -51,7 +51,7 @@ func (t *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 func (t *roundTripper) send(req *http.Request) (*http.Response, error) {
 	if err := t.auth.set(req); err != nil {
 		if req.Body != nil {
-			req.Body.Close() // which a RoundTripper promises, also on an error
+			_ = req.Body.Close() // which a RoundTripper promises, also on an error
 		}
 		return nil, err
 	}

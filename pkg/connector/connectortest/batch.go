@@ -75,7 +75,7 @@ func pushesBatch(s *trial) {
 }
 
 // "When nothing of the batch was applied, it returns FailAll, so that a permanent
-// failure of the whole can be told from one of each row."
+// failure of the whole can be told from one of each row".
 func isolatesBadRow(s *trial) {
 	b := s.batches()
 	if !s.harness.RefusesBadTitle {

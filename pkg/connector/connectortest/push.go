@@ -25,7 +25,7 @@ func (s *trial) holds(want map[string]Record) {
 		"what the external system holds (-want +got)")
 }
 
-// "It returns a nil error only once the external system holds the change."
+// "It returns a nil error only once the external system holds the change".
 func appliesUpserts(s *trial) {
 	first, second := upsert("a", 1), upsert("a", 2)
 	s.mustPush(first)
@@ -44,7 +44,7 @@ func repeats(s *trial) {
 	s.holds(map[string]Record{"a": c.record()})
 }
 
-// "A delete of what is already gone is a success."
+// "A delete of what is already gone is a success".
 func deletes(s *trial) {
 	kept := upsert("kept", 1)
 	s.mustPush(kept)
@@ -59,7 +59,7 @@ func deletes(s *trial) {
 	s.holds(map[string]Record{"kept": kept.record(), "a": again.record()})
 }
 
-// "Push may be called from many goroutines at a time."
+// "Push may be called from many goroutines at a time".
 func pushesInParallel(s *trial) {
 	want := map[string]Record{}
 	var pushes sync.WaitGroup
@@ -77,7 +77,7 @@ func pushesInParallel(s *trial) {
 }
 
 // "A change that the external system refused because it holds a newer version is
-// a success with Receipt.Stale set."
+// a success with Receipt.Stale set".
 func guards(s *trial) {
 	if !s.harness.Guarded {
 		s.Skip("the target checks no versions")
@@ -124,14 +124,14 @@ func classifies(s *trial) {
 	}
 }
 
-// "When ctx ends it returns promptly, with an error that wraps the context's."
+// "When ctx ends it returns promptly, with an error that wraps the context's".
 func stopsWithContext(s *trial) {
 	ctx, cancel := context.WithCancelCause(s.Context())
 	err := s.stopped(ctx, func() { cancel(errors.New("the partition was revoked")) })
 	require.ErrorIs(s, err, context.Canceled)
 }
 
-// "A Push that still runs [at Close] fails promptly."
+// "A Push that still runs [at Close] fails promptly".
 func stopsWithClose(s *trial) {
 	require.Error(s, s.stopped(s.Context(), s.close))
 }
