@@ -29,6 +29,9 @@ type directly struct {
 
 func (d *directly) RoundTrip(r *http.Request) (*http.Response, error) {
 	d.requests.Add(1)
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
 	w := httptest.NewRecorder()
 	if status := d.status.Load(); status != 0 {
 		w.WriteHeader(int(status))
