@@ -157,3 +157,41 @@ func TestDefaultsAndTypes(t *testing.T) {
 	require.Equal(t, "s3cret", password)
 	require.NotContains(t, fmt.Sprintf("%+v %#v", *spec.Auth.Basic, *spec.Auth.Basic), "s3cret")
 }
+
+func TestExpressions(t *testing.T) {
+	t.Parallel()
+	c := loadText(t, head+`
+  t:
+    connector: hook
+    url: "http://x"
+    topic: [policies]
+    when: event.type == "a"
+    reference: response.id
+    map:
+      title: |
+        event.name +
+          "!"
+      nested: {kind: {const: 1}, no: 'event.no'}
+    tables:
+      rows: {each: event.rules, as: rule, key: [id], map: {id: rule.id}}
+  u: {connector: hook, url: "http://x"}
+`)
+	var got []string
+	for _, e := range c.expressions {
+		item := ""
+		if e.loop != nil {
+			item = e.loop.item + " in " + e.loop.list.Source
+		}
+		p := e.expr.Place
+		got = append(got, fmt.Sprintf("%d:%d %s %q want=%q vars=%v loop=%q topics=%v", p.Line, p.Column, p.Path, e.expr.Source, e.want, e.vars, item, e.topics))
+	}
+	require.Empty(t, cmp.Diff([]string{
+		`9:11 targets.t.when "event.type == \"a\"" want="bool" vars=[] loop="" topics=[policies]`,
+		`13:9 targets.t.map.title "event.name +\n  \"!\"\n" want="" vars=[] loop="" topics=[policies]`,
+		`15:39 targets.t.map.nested.no "event.no" want="" vars=[] loop="" topics=[policies]`,
+		`10:16 targets.t.reference "response.id" want="" vars=[response] loop="" topics=[policies]`,
+		`17:20 targets.t.tables.rows.each "event.rules" want="" vars=[] loop="" topics=[policies]`,
+		`17:64 targets.t.tables.rows.map.id "rule.id" want="" vars=[] loop="rule in event.rules" topics=[policies]`,
+		`18:3 targets.u.map "event" want="" vars=[] loop="" topics=[]`,
+	}, got))
+}

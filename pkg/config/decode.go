@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding"
 	"fmt"
 	"reflect"
@@ -40,7 +41,12 @@ type entryReader interface {
 	Entry() (name *string, value any)
 }
 
+// reject notes a mistake, unless decoding was broken off: what is missing then is
+// nobody's mistake.
 func (d *decoder) reject(at connector.Place, format string, args ...any) {
+	if d.exhausted {
+		return
+	}
 	d.mistakes = append(d.mistakes, Mistake{Place: at, Message: fmt.Sprintf(format, args...)})
 }
 
@@ -139,7 +145,7 @@ func (d *decoder) structs(entries []entry, path string, structs ...reflect.Value
 		d.reject(d.src.place(e.key, join(path, e.name)), "unknown key%s", suggest(e.name, keysOf(fields)))
 	}
 	for _, f := range fields {
-		d.missing(f, join(path, f.name))
+		d.missing(f, path)
 	}
 	for _, v := range structs {
 		if s, ok := v.Addr().Interface().(connector.Defaulter); ok {
@@ -187,20 +193,19 @@ func (d *decoder) field(e entry, f *field, path string) {
 
 // missing completes a field that the file does not give, or gives as nothing.
 func (d *decoder) missing(f *field, path string) {
-	empty := f.value.Kind() == reflect.Slice && f.value.Len() == 0 || f.value.Kind() == reflect.Map && f.value.Len() == 0
-	switch {
-	case f.given != "" && !empty:
-	case f.tag.Get("required") == "true" && f.given == "":
-		keys := f.keys()
-		if len(keys) == 2 {
-			d.rejectKey(path, "missing: want %s or %s", keys[0], keys[1])
-			return
+	required := f.tag.Get("required") == "true"
+	at := join(path, cmp.Or(f.given, f.name))
+	switch keys := f.keys(); {
+	case f.given != "":
+		if required && f.empty() && !d.faulty(at) {
+			d.rejectKey(at, "empty")
 		}
-		d.rejectKey(path, "missing")
-	case f.tag.Get("required") == "true" && !d.faulty(path):
-		d.rejectKey(path, "empty: want at least one")
-	case f.given == "" && f.value.Kind() == reflect.Struct && len(fieldsOf(f.value)) > 0:
-		d.structs(nil, path, f.value)
+	case required && len(keys) == 2:
+		d.rejectKey(at, "missing: want %s or %s", keys[0], keys[1])
+	case required:
+		d.rejectKey(at, "missing")
+	case f.value.Kind() == reflect.Struct && len(fieldsOf(f.value)) > 0:
+		d.structs(nil, at, f.value)
 	}
 }
 

@@ -67,6 +67,18 @@ func (f *field) keys() []string {
 // fromFile reports whether the file gave the path of a secret, not the secret.
 func (f *field) fromFile() bool { return f.given != "" && f.given != f.name }
 
+// empty reports whether f holds nothing, whatever the file says.
+func (f *field) empty() bool {
+	if z, ok := f.value.Interface().(interface{ IsZero() bool }); ok {
+		return z.IsZero()
+	}
+	switch f.value.Kind() {
+	case reflect.String, reflect.Slice, reflect.Map:
+		return f.value.Len() == 0
+	}
+	return false
+}
+
 func keysOf(fs []*field) []string {
 	var keys []string
 	for _, f := range fs {

@@ -20,8 +20,8 @@ func (d *decoder) resolve(n ast.Node, path string) (ast.Node, bool) {
 			return nil, false
 		}
 		if d.values > maxValues || d.depth > maxDepth {
-			d.exhausted = true
 			d.reject(d.src.place(n, path), "too much: want at most %d values, %d levels deep", maxValues, maxDepth)
+			d.exhausted = true
 			return nil, false
 		}
 		switch v := n.(type) {
