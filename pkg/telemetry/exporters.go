@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -19,7 +20,11 @@ func spanExporter(ctx context.Context) (sdktrace.SpanExporter, error) {
 	if !wanted("TRACES") {
 		return nil, nil //nolint:nilnil // no exporter is an answer, not an error
 	}
-	return autoexport.NewSpanExporter(ctx)
+	e, err := autoexport.NewSpanExporter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("make exporter %q: %w", os.Getenv("OTEL_TRACES_EXPORTER"), err)
+	}
+	return e, nil
 }
 
 // metricReader returns the exporter of metrics that the environment asks for, nil
@@ -28,7 +33,11 @@ func metricReader(ctx context.Context) (sdkmetric.Reader, error) {
 	if !wanted("METRICS") {
 		return nil, nil //nolint:nilnil // no exporter is an answer, not an error
 	}
-	return autoexport.NewMetricReader(ctx)
+	r, err := autoexport.NewMetricReader(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("make exporter %q: %w", os.Getenv("OTEL_METRICS_EXPORTER"), err)
+	}
+	return r, nil
 }
 
 // wanted reports whether the environment asks for an exporter of the signal. The
