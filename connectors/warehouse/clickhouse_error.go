@@ -15,9 +15,6 @@ func classifyClickHouse(err error) error {
 	if err == nil {
 		return nil
 	}
-	if marked := (*connector.Error)(nil); errors.As(err, &marked) {
-		return err
-	}
 	exception := (*clickhouse.Exception)(nil)
 	if !errors.As(err, &exception) {
 		return connector.AsUnavailable(err)

@@ -95,10 +95,6 @@ func clickHouseLatest(t *table) string {
 		"WHERE _deleted = 1 GROUP BY _key, _topic_id, _partition) AS tombstones USING (_key, _topic_id, _partition) " +
 		"WHERE _offset >= ifNull(buried, 0) GROUP BY _key, _topic_id, _partition) " +
 		"GROUP BY _key)) WHERE tupleElement(best, 1) = 1)"
-	names := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		names[i] = c.name
-	}
-	return strings.NewReplacer("{view}", quote(t.latest()), "{table}", quote(t.name), "{columns}", quote(names...)).
+	return strings.NewReplacer("{view}", quote(t.latest()), "{table}", quote(t.name), "{columns}", quote(t.columnNames()...)).
 		Replace(latest)
 }

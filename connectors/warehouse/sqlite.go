@@ -90,11 +90,7 @@ func sqliteLatest(t *table) string {
 		"max(CASE WHEN _deleted THEN _offset END) OVER (PARTITION BY _key, _topic_id, _partition) AS buried FROM {table}) " +
 		"WHERE _offset >= coalesce(buried, 0)) WHERE tip = 1) " +
 		"WHERE _ingested_at >= coalesce(buried_at, '')) WHERE place = 1 AND NOT _deleted)"
-	names := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		names[i] = c.name
-	}
-	return strings.NewReplacer("{view}", quote(t.latest()), "{table}", quote(t.name), "{columns}", quote(names...)).
+	return strings.NewReplacer("{view}", quote(t.latest()), "{table}", quote(t.name), "{columns}", quote(t.columnNames()...)).
 		Replace(latest)
 }
 
@@ -136,7 +132,7 @@ func (s *sqliteEngine) commit(ctx context.Context, t *table, rows [][]any) error
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // after Commit there is nothing to roll back
-	names := append(t.names[:len(t.names):len(t.names)], t.columns[len(t.names)].name)
+	names := t.columnNames()
 	insert, err := tx.PrepareContext(ctx, "INSERT OR REPLACE INTO "+quote(t.name)+" ("+quote(names...)+
 		") VALUES (?"+strings.Repeat(", ?", len(names)-1)+")")
 	if err != nil {

@@ -66,15 +66,22 @@ func newTable(cfg *Config, target string) *table {
 			})
 		}
 	}
-	for _, c := range t.columns {
-		t.names = append(t.names, c.name)
-	}
+	t.names = t.columnNames()
 	t.columns = append(t.columns, column{name: "_ingested_at", typ: timestamp})
 	return t
 }
 
 // latest is the name of the view of the newest versions.
 func (t *table) latest() string { return t.name + "_latest" }
+
+// columnNames are the names of all columns, in their order.
+func (t *table) columnNames() []string {
+	names := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		names[i] = c.name
+	}
+	return names
+}
 
 // row makes the row of a delivery, all but the time of its ingestion.
 //

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,11 @@ type Warehouse struct {
 	// life ends with Close, and every attempt with it.
 	life context.Context
 	end  context.CancelCauseFunc
+	// mu guards closed, and the start of calls: one that starts while Close waits for
+	// the others would else use an engine that is gone.
+	mu     sync.Mutex
+	closed bool
+	calls  sync.WaitGroup
 	// session is the engine in use, nil until the first attempt, and again after an
 	// insert failed: the table may have changed.
 	session atomic.Pointer[session]
@@ -119,17 +125,12 @@ func (w *Warehouse) PushBatch(ctx context.Context, ds []*connector.Delivery) []c
 	if len(rows) == 0 {
 		return results
 	}
-	if err := s.engine.insert(ctx, w.table, rows); err != nil {
+	_, err = await(ctx, w, func() (struct{}, error) {
+		return struct{}{}, s.engine.insert(ctx, w.table, rows)
+	})
+	if err != nil {
 		w.session.CompareAndSwap(s, nil)
-		err = fmt.Errorf("insert into %s: %w", w.table.name, ended(ctx, err))
-		if len(rows) == len(ds) {
-			return connector.FailAll(len(ds), err)
-		}
-		for i := range results {
-			if results[i].Err == nil {
-				results[i].Err = err
-			}
-		}
+		return connector.FailAll(len(ds), fmt.Errorf("insert into %s: %w", w.table.name, err))
 	}
 	return results
 }
@@ -143,14 +144,16 @@ func (w *Warehouse) Check(ctx context.Context) error {
 	if err != nil {
 		return connector.AsUnavailable(err)
 	}
-	e, err := openEngine(dsn, w.env)
+	found, err := await(ctx, w, func() (map[string]string, error) {
+		e, err := openEngine(dsn, w.env)
+		if err != nil {
+			return nil, connector.AsUnavailable(err)
+		}
+		found, err := e.columns(ctx, w.table.name)
+		return found, errors.Join(err, e.close())
+	})
 	if err != nil {
-		return connector.AsUnavailable(err)
-	}
-	defer e.close()
-	found, err := e.columns(ctx, w.table.name)
-	if err != nil {
-		return fmt.Errorf("check %s: %w", w.table.name, ended(ctx, err))
+		return fmt.Errorf("check %s: %w", w.table.name, err)
 	}
 	if len(found) == 0 && w.cfg.CreateTables {
 		return nil
@@ -159,22 +162,28 @@ func (w *Warehouse) Check(ctx context.Context) error {
 	return err
 }
 
-// Close ends running attempts and closes the engine.
+// Close ends running attempts, waits for what they left behind and closes the engine.
 func (w *Warehouse) Close(ctx context.Context) error {
 	w.end(errClosed)
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	idle := make(chan struct{})
+	go func() {
+		w.calls.Wait()
+		close(idle)
+	}()
 	select {
-	case w.opening <- struct{}{}:
+	case <-idle:
 	case <-ctx.Done():
 		return fmt.Errorf("close warehouse: %w", ctx.Err())
 	}
+	w.opening <- struct{}{} // an attempt that has ended lets go at once
 	defer func() { <-w.opening }()
-	w.session.Store(nil)
 	if w.engine == nil {
 		return nil
 	}
-	e := w.engine
-	w.engine = nil
-	if err := e.close(); err != nil {
+	if err := w.engine.close(); err != nil {
 		return fmt.Errorf("close warehouse: %w", err)
 	}
 	return nil
@@ -218,10 +227,12 @@ func (w *Warehouse) open(ctx context.Context) (*session, error) {
 		}
 		w.engine, w.dsn = e, dsn
 	}
-	s := &session{engine: w.engine, dsn: dsn}
-	if s.types, err = w.settle(ctx, w.engine); err != nil {
-		return nil, fmt.Errorf("open table %s: %w", w.table.name, ended(ctx, err))
+	e := w.engine
+	types, err := await(ctx, w, func() ([]string, error) { return w.settle(ctx, e) })
+	if err != nil {
+		return nil, fmt.Errorf("open table %s: %w", w.table.name, err)
 	}
+	s := &session{engine: e, dsn: dsn, types: types}
 	w.session.Store(s)
 	return s, nil
 }
@@ -258,6 +269,36 @@ func (s *session) fit(t *table, document any, ingested time.Time) ([]any, error)
 		}
 	}
 	return values, nil
+}
+
+// await runs call, or leaves it behind when ctx ends: neither the handshake of
+// ClickHouse's driver nor SQLite's wait for a lock heeds a context.
+func await[T any](ctx context.Context, w *Warehouse, call func() (T, error)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	var o outcome
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return o.value, connector.AsUnavailable(errClosed)
+	}
+	done := make(chan outcome, 1)
+	w.calls.Go(func() {
+		value, err := call()
+		done <- outcome{value, err}
+	})
+	w.mu.Unlock()
+	select {
+	case o = <-done:
+	case <-ctx.Done():
+		o.err = ctx.Err()
+	}
+	if o.err != nil {
+		o.err = ended(ctx, o.err)
+	}
+	return o.value, o.err
 }
 
 // ended gives the error of an attempt the reason why its context ended, if it did.
