@@ -104,8 +104,8 @@ func (t *table) items(scope connector.Scope) ([]any, error) {
 // row evaluates one row.
 func (t *table) row(scope connector.Scope, version connector.Version) (row, error) {
 	r := row{values: make([]any, len(t.columns))}
-	for i, tree := range t.trees {
-		v, err := t.value(tree, scope)
+	for i := range t.trees {
+		v, err := t.value(i, scope)
 		if err != nil {
 			return r, err
 		}
@@ -129,7 +129,7 @@ func (t *table) row(scope connector.Scope, version connector.Version) (row, erro
 func (t *table) ownKey(scope connector.Scope) (rowKey, error) {
 	key := make(rowKey, len(t.own))
 	for _, i := range t.own {
-		v, err := t.value(t.trees[i], scope)
+		v, err := t.value(i, scope)
 		if err != nil {
 			return nil, err
 		}
@@ -142,13 +142,13 @@ func (t *table) ownKey(scope connector.Scope) (rowKey, error) {
 }
 
 // value evaluates one column into an argument for the driver.
-func (t *table) value(tree *connector.Tree, scope connector.Scope) (any, error) {
-	v, err := tree.Eval(scope)
+func (t *table) value(i int, scope connector.Scope) (any, error) {
+	v, err := t.trees[i].Eval(scope)
 	if err != nil {
 		return nil, err
 	}
 	if v, err = argument(t.dialect, v); err != nil {
-		return nil, fmt.Errorf("%s: %w", tree.Place.Path, err)
+		return nil, fmt.Errorf("column %q: %w", t.columns[i], err)
 	}
 	return v, nil
 }

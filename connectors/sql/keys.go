@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // rowKeys are, by table, the values of the columns that are the same in all rows
@@ -15,13 +17,8 @@ type rowKeys map[string]rowKey
 // two can be compared.
 type rowKey map[string]any
 
-// blob is a []byte that can be compared, and told from text in JSON.
+// blob is a []byte that can be compared.
 type blob string
-
-// MarshalJSON writes {"base64": "…"}.
-func (b blob) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string][]byte{"base64": []byte(b)})
-}
 
 func (k rowKey) set(column string, argument any) {
 	if b, ok := argument.([]byte); ok {
@@ -44,7 +41,19 @@ func (k rowKey) columns() []string { return slices.Sorted(maps.Keys(k)) }
 // text is the same for equal keys only, and orders them.
 func (k rowKey) text() string { return fmt.Sprintf("%#v", k) }
 
-// UnmarshalJSON reads what encoding/json wrote, integers as int64.
+// MarshalJSON tells bytes from text, as {"base64": "…"}, and 2.0 from 2.
+func (k rowKey) MarshalJSON() ([]byte, error) {
+	fields := make(map[string]any, len(k))
+	for column, v := range k {
+		if b, ok := v.(blob); ok {
+			v = &event.Object{Names: []string{"base64"}, Values: []any{[]byte(b)}}
+		}
+		fields[column] = v
+	}
+	return event.AppendJSON(nil, fields)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
 func (k *rowKey) UnmarshalJSON(text []byte) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(text, &fields); err != nil {

@@ -128,7 +128,7 @@ func (s *statements) document(d *connector.Delivery) (*document, error) {
 			return nil, err
 		}
 		if v, err = argument(s.dialect, v); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.Tree.Place.Path, err)
+			return nil, fmt.Errorf("parameter %q: %w", p.Name, err)
 		}
 		doc.parameters.Add(p.Name, v)
 		doc.keys[lastCall].set(p.Name, v)

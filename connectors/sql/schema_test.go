@@ -1,0 +1,199 @@
+package sql
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+	"testing"
+	"time"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+func TestCheckNamesAllThatDoesNotFit(t *testing.T) {
+	t.Parallel()
+	dsn, db := database(t, 0)
+	exec(t, db, `CREATE TABLE policies (ID TEXT, subject TEXT)`, `CREATE UNIQUE INDEX some ON policies (id) WHERE subject = ''`)
+	tables := []connector.Named[Table]{policies(), rules("policy_rules", true)}
+	c := newConnector(t, Config{DSN: dsn, Tables: tables})
+	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+	_, pushed := c.Push(t.Context(), prepared(t, c, change{key: "a", deleted: true}))
+	for _, err := range []error{c.Check(t.Context()), pushed} {
+		require.EqualError(t, err, `check tables: table "policies" has no column "title"; table "policies" has no column "version"; `+
+			`table "policies" has no primary key or unique index on exactly ["id"]; table "policy_rules" does not exist`)
+		require.Equal(t, connector.Permanent, connector.Classify(err))
+	}
+
+	exec(t, db, `DROP TABLE policies`)
+	creating := newConnector(t, Config{DSN: dsn, Tables: tables, CreateTables: true})
+	t.Cleanup(func() { require.NoError(t, creating.Close(t.Context())) })
+	require.NoError(t, creating.Check(t.Context()))
+	require.Empty(t, dump(t, db, `SELECT name FROM sqlite_schema`), "a check changes nothing")
+}
+
+func TestTellsHowToCreateATable(t *testing.T) {
+	t.Parallel()
+	dsn, db := database(t, 0)
+	exec(t, db, `CREATE TABLE policies (id TEXT PRIMARY KEY, title TEXT, version INTEGER)`)
+	text, err := dsn.Reveal()
+	require.NoError(t, err)
+	c := newConnector(t, Config{DSN: connector.NewSecret(text + "&_pragma=query_only(1)"), Tables: []connector.Named[Table]{policies()}})
+	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+	_, err = c.Push(t.Context(), prepared(t, c, change{key: "a", deleted: true}))
+	require.ErrorContains(t, err, `create table "policysync_versions": `)
+	require.ErrorContains(t, err, "; create it with: "+sqlite{}.versionsTable())
+	require.Equal(t, connector.Unavailable, connector.Classify(err))
+}
+
+// everyKind is a value of each kind, with its type and what it looks like as text
+// in SQLite.
+func everyKind() (names []string, types map[string]*event.Type, values *event.Object) {
+	types, values = map[string]*event.Type{}, &event.Object{}
+	add := func(name string, t *event.Type, v any) {
+		types[name] = t
+		values.Add(name, v)
+	}
+	moment := time.Date(2026, 2, 28, 23, 59, 58, 123456000, time.FixedZone("", 3600))
+	add("id", &event.Type{Kind: event.String}, "p1")
+	add("flag", &event.Type{Kind: event.Boolean}, true)
+	add("count", &event.Type{Kind: event.Union, Branches: []*event.Type{{Kind: event.Null}, {Kind: event.Long}}}, int64(math.MaxInt64))
+	add("ratio", &event.Type{Kind: event.Double}, 0.1)
+	add("raw", &event.Type{Kind: event.Bytes}, []byte{0, 255})
+	add("at", &event.Type{Kind: event.Long, Logical: event.LogicalTimestampMicros}, moment)
+	add("day", &event.Type{Kind: event.Int, Logical: event.LogicalDate}, event.Date(20512))
+	add("clock", &event.Type{Kind: event.Int, Logical: event.LogicalTimeMillis}, 90*time.Minute)
+	add("fee", &event.Type{Kind: event.Bytes, Logical: event.LogicalDecimal, Precision: 20, Scale: 2},
+		event.Decimal{Unscaled: big.NewInt(1234567890123456790), Scale: 2})
+	add("list", &event.Type{Kind: event.Array}, []any{object("z", int64(1), "a", "ü'\\")})
+	add("nothing", nil, nil)
+	return values.Names, types, values
+}
+
+// kindsTable maps each of them to a column.
+func kindsTable() connector.Named[Table] {
+	names, types, _ := everyKind()
+	t := Table{Key: []string{"id", "day"}, Map: &connector.Tree{}}
+	for _, name := range names {
+		tree := path("event."+name, "")
+		tree.Expr.Type = types[name]
+		t.Map.Fields = append(t.Map.Fields, connector.Branch{Name: name, Tree: tree})
+	}
+	return connector.Named[Table]{Name: "kinds", Value: t}
+}
+
+func TestCreatesTablesForEveryKind(t *testing.T) {
+	t.Parallel()
+	dsn, db := database(t, 0)
+	c := newConnector(t, Config{DSN: dsn, Tables: []connector.Named[Table]{kindsTable()}, CreateTables: true})
+	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+	_, _, values := everyKind()
+	_, err := c.Push(t.Context(), prepared(t, c, change{key: "k", version: 1, offset: 1, fields: values}))
+	require.NoError(t, err)
+	want := []string{"p1 1 9223372036854775807 0.1 \x00\xff 2026-02-28T22:59:58.123456Z 2026-02-28 01:30:00 12345678901234567.90 " +
+		`[{"z":1,"a":"ü'\\"}] <nil>`}
+	require.Empty(t, cmp.Diff(want, dump(t, db, `SELECT * FROM kinds`)), "(-want +got)")
+
+	_, err = c.Push(t.Context(), prepared(t, c, change{key: "k", offset: 2, deleted: true}))
+	require.NoError(t, err)
+	require.Empty(t, dump(t, db, `SELECT * FROM kinds`), "a row is found by a key of two kinds")
+}
+
+func TestPrepareRefuses(t *testing.T) {
+	t.Parallel()
+	dsn, _ := database(t, 0)
+	c := newConnector(t, Config{DSN: dsn, Tables: []connector.Named[Table]{policies(), rules("policy_rules", true)}})
+	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+	rule := func(no any) any { return object("no", no, "text", "") }
+	for want, fields := range map[string]*event.Object{
+		`make rows of table "policies": a key column is null: "id"`:                                  object("id", nil),
+		`make rows of table "policies": column "title": NaN is no number that the database can hold`: object("id", "a", "title", math.NaN()),
+		`make rows of table "policy_rules": event.rules: want a list, got string`:                    object("id", "a", "rules", "none"),
+		`make rows of table "policy_rules": a key column is null: "no"`:                              object("id", "a", "rules", []any{rule(nil)}),
+		`make rows of table "policy_rules": two rows have the key ["a",1]`:                           object("id", "a", "rules", []any{rule(int64(1)), rule(int64(1))}),
+	} {
+		err := c.Prepare(change{key: "a", version: 1, fields: fields}.delivery())
+		require.EqualError(t, err, want)
+		require.Equal(t, connector.Permanent, connector.Classify(err))
+	}
+	text, err := prepared(t, c, change{key: "a", version: 3, fields: object("id", "a", "rules", []any{rule(int64(1))})}).Document.(*document).MarshalJSON()
+	require.NoError(t, err)
+	require.Equal(t, `{"policies":[{"id":"a","title":null,"version":3}],"policy_rules":[{"policy_id":"a","no":1,"text":""}]}`, string(text))
+}
+
+func TestClassify(t *testing.T) {
+	t.Parallel()
+	state := func(code string) error { return fmt.Errorf("write: %w", &pgconn.PgError{Code: code}) }
+	number := func(n uint16, state string) error {
+		e := &mysqldriver.MySQLError{Number: n}
+		copy(e.SQLState[:], state)
+		return fmt.Errorf("write: %w", e)
+	}
+	for _, c := range []struct {
+		name    string
+		dialect dialect
+		err     error
+		want    connector.Class
+	}{
+		{"unique violation", postgres{}, state("23505"), connector.Permanent},
+		{"numeric value out of range", postgres{}, state("22003"), connector.Permanent},
+		{"undefined column", postgres{}, state("42703"), connector.Permanent},
+		{"raise exception", postgres{}, state("P0001"), connector.Permanent},
+		{"deadlock", postgres{}, state("40P01"), connector.Transient},
+		{"serialization", postgres{}, state("40001"), connector.Transient},
+		{"lock not available", postgres{}, state("55P03"), connector.Transient},
+		{"insufficient privilege", postgres{}, state("42501"), connector.Unavailable},
+		{"invalid password", postgres{}, state("28P01"), connector.Unavailable},
+		{"too many connections", postgres{}, state("53300"), connector.Unavailable},
+		{"admin shutdown", postgres{}, state("57P01"), connector.Unavailable},
+		{"standby", postgres{}, state("25006"), connector.Unavailable},
+		{"duplicate entry", mysql{}, number(1062, "23000"), connector.Permanent},
+		{"data too long", mysql{}, number(1406, "22001"), connector.Permanent},
+		{"incorrect value", mysql{}, number(1366, "HY000"), connector.Permanent},
+		{"no such table", mysql{}, number(1146, "42S02"), connector.Permanent},
+		{"signal", mysql{}, number(1644, "45000"), connector.Permanent},
+		{"packet too large", mysql{}, mysqldriver.ErrPktTooLarge, connector.Permanent},
+		{"deadlock", mysql{}, number(1213, "40001"), connector.Transient},
+		{"lock wait timeout", mysql{}, number(1205, "HY000"), connector.Transient},
+		{"access denied", mysql{}, number(1045, "28000"), connector.Unavailable},
+		{"table access denied", mysql{}, number(1142, "42000"), connector.Unavailable},
+		{"too many connections", mysql{}, number(1040, "08004"), connector.Unavailable},
+		{"read only", mysql{}, number(1290, "HY000"), connector.Unavailable},
+		{"connection lost", mysql{}, mysqldriver.ErrInvalidConn, connector.Unavailable},
+	} {
+		t.Run(fmt.Sprintf("%T/%s", c.dialect, c.name), func(t *testing.T) {
+			t.Parallel()
+			class, ok := c.dialect.classify(c.err)
+			require.True(t, ok)
+			require.Equal(t, c.want, class)
+		})
+	}
+	_, ok := mysql{}.classify(errors.New("something else"))
+	require.False(t, ok)
+}
+
+func FuzzRowKeys(f *testing.F) {
+	kept, err := json.Marshal(rowKeys{"policies": {
+		"i": int64(math.MinInt64), "f": 2.0, "s": "1", "b": true, "raw": blob("\x00\xff"), "null": nil,
+	}})
+	require.NoError(f, err)
+	f.Add(string(kept))
+	f.Add(`{"t": {"id": {"base64": 1}, "x": [null, 1e400]}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var keys, again rowKeys
+		if json.Unmarshal([]byte(text), &keys) != nil {
+			return
+		}
+		printed, err := json.Marshal(keys)
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(printed, &again))
+		require.Empty(t, cmp.Diff(keys, again), "what is kept reads back the same")
+	})
+}
