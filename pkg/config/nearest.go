@@ -3,7 +3,7 @@ package config
 // nearest returns the word that is the fewest edits from the given one, or nothing
 // if all are further than a slip of the pen.
 func nearest(word string, words []string) string {
-	best, least := "", 1+len(word)/3
+	best, least := "", max(len(word)/3, 1)
 	for _, w := range words {
 		if n := edits(word, w); n <= least && (best == "" || n < least) {
 			best, least = w, n
