@@ -197,7 +197,9 @@ func (p *schemaParser) namedType(kind Kind, m map[string]any, s scope) (*Type, e
 	case Enum:
 		err = symbols(t, m)
 	default:
-		t.Size, err = natural(m, "size")
+		if t.Size, err = natural(m, "size"); err == nil && t.Size == 0 {
+			err = errors.New("a fixed of no bytes holds nothing")
+		}
 	}
 	if err != nil && kind != Rec {
 		err = s.errorf("%s %q: %w", kind, full, err)

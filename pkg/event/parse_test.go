@@ -70,6 +70,7 @@ func TestParseSchemaErrors(t *testing.T) {
 		{"enum default", `{"type":"enum","name":"E","symbols":["a"],"default":"b"}`, `enum "E": default "b" is none of its symbols`},
 		{"symbol twice", `{"type":"enum","name":"E","symbols":["a","a"]}`, `enum "E": symbol "a" stands twice`},
 		{"fixed size", `{"type":"fixed","name":"F","size":-1}`, `fixed "F": size -1 is no natural number`},
+		{"no size", `{"type":"fixed","name":"F","size":0}`, `fixed "F": a fixed of no bytes holds nothing`},
 		{"doc", record(`{"name":"a","type":"int","doc":7}`), `a: doc is no string`},
 		{"nesting", deep, `types nest deeper than 200`},
 	} {
