@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Apache Kafka in KRaft mode: one broker, or three. Each is a controller too.
+#   kafka.sh install | start [1 | 3] | stop | reset
+#   kafka.sh groups ARGUMENT...: what Kafka calls kafka-consumer-groups
+# Broker n listens on 19082 + 10n, so the first on 19092; its controller one above.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+version=4.4.0 tools_version=4.3.1
+jars="$state/opt/kafka-$version" tools="$state/opt/kafka-tools-$tools_version"
+data="$state/data/kafka"
+cluster=cG9saWN5c3luYy1lMmUtMQ # any 16 bytes
+
+port() { echo $((19082 + 10 * $1)); }
+
+copy_jars() { mvn -B -q -f "$1" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$2"; }
+copy_broker() { copy_jars "$here/kafka/pom.xml" "$1"; }
+copy_tools() { copy_jars "$here/kafka/tools.xml" "$1"; }
+
+install() {
+  debian default-jre-headless maven
+  once "kafka-$version" copy_broker
+  once "kafka-tools-$tools_version" copy_tools
+}
+
+# jvm runs before a class and its arguments: the quick compiler alone and a small
+# heap, since two cores are shared by all servers.
+jvm=(java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$here/kafka/log4j2.properties")
+
+consumer_groups() {
+  install
+  "${jvm[@]}" -Dlevel=warn -cp "$tools/*" org.apache.kafka.tools.consumer.group.ConsumerGroupCommand \
+    --bootstrap-server "127.0.0.1:$(port 1)" "$@"
+}
+
+configure() { # BROKER BROKERS
+  local i voters='' copies=$(($2 < 3 ? 1 : 3)) insync=$(($2 < 3 ? 1 : 2))
+  for ((i = 1; i <= $2; i++)); do voters+="${voters:+,}$i@127.0.0.1:$(($(port "$i") + 1))"; done
+  cat >"$data/$1.properties" <<END
+node.id=$1
+process.roles=broker,controller
+log.dirs=$data/$1
+listeners=CLIENT://127.0.0.1:$(port "$1"),CONTROLLER://127.0.0.1:$(($(port "$1") + 1))
+advertised.listeners=CLIENT://127.0.0.1:$(port "$1")
+listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=CLIENT
+controller.listener.names=CONTROLLER
+controller.quorum.voters=$voters
+auto.create.topics.enable=false
+default.replication.factor=$copies
+min.insync.replicas=$insync
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=$copies
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=$copies
+transaction.state.log.min.isr=$insync
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+group.consumer.min.session.timeout.ms=1000
+group.consumer.min.heartbeat.interval.ms=100
+END
+}
+
+start() {
+  local brokers=${1:-1} i addresses='' broker=("${jvm[@]}" -Xms256m -Xmx640m -cp "$jars/*")
+  install
+  mkdir -p "$data"
+  # Voters are fixed when a cluster is formatted.
+  if [ -e "$data/brokers" ] && [ "$(cat "$data/brokers")" != "$brokers" ]; then
+    note "kafka: the cluster has $(cat "$data/brokers") brokers; reset it before it gets $brokers"
+    return 1
+  fi
+  for ((i = 1; i <= brokers; i++)); do
+    configure "$i" "$brokers"
+    if [ ! -e "$data/$i/meta.properties" ]; then
+      "${broker[@]}" kafka.tools.StorageTool format -t "$cluster" -c "$data/$i.properties" >"$state/log/kafka-format.log" 2>&1
+    fi
+  done
+  echo "$brokers" >"$data/brokers"
+  for ((i = 1; i <= brokers; i++)); do
+    launch "kafka-$i" "$(port "$i") $(($(port "$i") + 1))" "${broker[@]}" kafka.Kafka "$data/$i.properties"
+  done
+  for ((i = 1; i <= brokers; i++)); do
+    await "kafka-$i" 120 grep -q 'Kafka Server started' "$state/log/kafka-$i.log"
+    addresses+="${addresses:+,}127.0.0.1:$(port "$i")"
+  done
+  echo "export POLICYSYNC_E2E_KAFKA=$addresses"
+}
+
+stop() { halt TERM kafka-1 kafka-2 kafka-3; }
+
+if [ "${1:-}" = groups ]; then
+  consumer_groups "${@:2}"
+else
+  run_command "$@"
+fi
