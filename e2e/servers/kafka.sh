@@ -66,7 +66,7 @@ start() {
   mkdir -p "$data"
   # Voters are fixed when a cluster is formatted.
   if [ -e "$data/brokers" ] && [ "$(cat "$data/brokers")" != "$brokers" ]; then
-    note "kafka: the cluster has $(cat "$data/brokers") brokers; reset it before it gets $brokers"
+    note "kafka: this cluster's number of brokers is $(cat "$data/brokers"), not $brokers; reset it first"
     return 1
   fi
   for ((i = 1; i <= brokers; i++)); do
