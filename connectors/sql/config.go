@@ -86,6 +86,9 @@ func (c *Config) Validate() []connector.Mistake {
 		c.validateStatement(add)
 	}
 	for _, t := range c.Tables {
+		if t.Name == guardTable {
+			add("tables."+t.Name, "the table belongs to policysync")
+		}
 		t.Value.validate("tables."+t.Name, add)
 	}
 	return ms

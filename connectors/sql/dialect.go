@@ -31,7 +31,8 @@ type dialect interface {
 	// onCollision ends an INSERT: a row whose key exists gets the new values of the
 	// other columns. Without others it stays as it is. Columns are not yet quoted.
 	onCollision(key, others []string) string
-	// lockRows ends a SELECT: the rows found stay locked until the transaction ends.
+	// lockRows ends the SELECT of rows that an INSERT just made or collided with:
+	// after it they must be locked until the transaction ends.
 	lockRows() string
 	// maxConnections bounds the pool; concurrency is what the target wants.
 	maxConnections(concurrency int) int

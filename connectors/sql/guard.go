@@ -157,6 +157,13 @@ func (c *Connector) writeGuards(ctx context.Context, tx *sql.Tx, rows [][]any, o
 func (c *Connector) Inspect(ctx context.Context, keys []string) ([]connector.Held, error) {
 	ctx, cancel := c.bind(ctx)
 	defer cancel()
+	missing, err := c.missingTables(ctx)
+	if err != nil {
+		return nil, c.failure(ctx, err)
+	}
+	if slices.ContainsFunc(missing, func(t *table) bool { return t.name == guardTable }) {
+		return nil, nil // nothing was pushed yet
+	}
 	guards := make(map[string]guard, len(keys))
 	for part := range slices.Chunk(keys, maxArguments-1) {
 		if err := c.readGuards(ctx, c.db, part, "", guards); err != nil {

@@ -36,6 +36,8 @@ func (mysql) open(dsn *url.URL) (driver.Connector, error) {
 	config.Passwd, _ = dsn.User.Password()
 	// One round trip a statement instead of three.
 	config.InterpolateParams = true
+	// It writes to standard error what it also returns.
+	config.Logger = &mysqldriver.NopLogger{}
 	if config.Params == nil {
 		config.Params = map[string]string{}
 	}
@@ -69,7 +71,9 @@ func (d mysql) onCollision(key, others []string) string {
 	return " ON DUPLICATE KEY UPDATE " + strings.Join(set, ", ")
 }
 
-func (mysql) lockRows() string { return " FOR UPDATE" }
+// lockRows is empty: the INSERT has locked the rows that it collided with. FOR
+// UPDATE would wait for all the rows that the SELECT scans, and so deadlock.
+func (mysql) lockRows() string { return "" }
 
 func (mysql) maxConnections(concurrency int) int { return concurrency }
 

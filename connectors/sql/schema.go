@@ -15,18 +15,10 @@ import (
 func (c *Connector) Check(ctx context.Context) error {
 	ctx, cancel := c.bind(ctx)
 	defer cancel()
-	if err := c.checkTables(ctx); err != nil {
+	if _, err := c.missingTables(ctx); err != nil {
 		return c.failure(ctx, err)
 	}
 	return nil
-}
-
-func (c *Connector) checkTables(ctx context.Context) error {
-	if err := c.db.PingContext(ctx); err != nil {
-		return err
-	}
-	_, err := c.missingTables(ctx)
-	return err
 }
 
 // fitTables makes the missing tables that are ours to make and checks the others,

@@ -36,6 +36,9 @@ func TestCheckNamesAllThatDoesNotFit(t *testing.T) {
 	creating := newConnector(t, Config{DSN: dsn, Tables: tables, CreateTables: true})
 	t.Cleanup(func() { require.NoError(t, creating.Close(t.Context())) })
 	require.NoError(t, creating.Check(t.Context()))
+	held, err := creating.Inspect(t.Context(), []string{"a"})
+	require.NoError(t, err)
+	require.Empty(t, held)
 	require.Empty(t, dump(t, db, `SELECT name FROM sqlite_schema`), "a check changes nothing")
 }
 
