@@ -2,6 +2,7 @@
 # ClickHouse as Debian has it (18.16 in Debian 12), with a data directory of its own.
 #   clickhouse.sh install | start | stop | reset
 # Native protocol on 19000, HTTP on 18123: database policysync, no password.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 data="$state/data/clickhouse"
 

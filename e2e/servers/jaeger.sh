@@ -3,6 +3,7 @@
 # traces in memory.
 #   jaeger.sh install | start | stop | reset
 # OTLP over HTTP on 14318 (gRPC: 14317), the query API on 16686.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 version=v1.76.0
 data="$state/data/jaeger"

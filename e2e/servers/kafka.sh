@@ -3,6 +3,7 @@
 #   kafka.sh install | start [1 | 3] | stop | reset
 #   kafka.sh groups ARGUMENT...: what Kafka calls kafka-consumer-groups
 # Broker n listens on 19082 + 10n, so the first on 19092; its controller one above.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 version=4.4.0 tools_version=4.3.1

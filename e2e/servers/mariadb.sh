@@ -2,6 +2,7 @@
 # MariaDB as Debian has it, with a data directory of its own.
 #   mariadb.sh install | start | stop | reset
 # Listens on 13306: user, password and database are policysync.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 data="$state/data/mariadb"
 socket="$state/run/mariadb.sock"

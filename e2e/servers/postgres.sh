@@ -2,6 +2,7 @@
 # PostgreSQL as Debian has it, in a cluster of its own.
 #   postgres.sh install | start | stop | reset
 # Listens on 15432: user, password and database are policysync.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 data="$state/data/postgres"
 export PGUSER=policysync PGPASSWORD=policysync PGHOST=127.0.0.1 PGPORT=15432

@@ -3,6 +3,7 @@
 # schemas in memory: a restart forgets them.
 #   registry.sh install | start | stop | reset
 # Listens on 18081.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 version=2.6.13.Final # the newest whole release on Maven Central that runs on Java 17
 data="$state/data/registry"

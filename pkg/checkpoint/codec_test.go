@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,7 +161,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"a letter changed":    {"B" + good[1:], ErrDamaged, "damaged checkpoint: wrong CRC"},
 		"too short for a CRC": {"AQ", ErrDamaged, "damaged checkpoint: wrong CRC"},
 		"next format":         {sealed([]byte{2, 'x'}), ErrUnknownFormat, "unknown checkpoint format: 2"},
-		"bytes left over":     {sealed(append(body[:len(body):len(body)], 0)), ErrDamaged, "damaged checkpoint: wrong layout at byte 28"},
+		"bytes left over":     {sealed(append(slices.Clip(body), 0)), ErrDamaged, "damaged checkpoint: wrong layout at byte 28"},
 		"empty run":           {with(1, 0), ErrDamaged, "damaged checkpoint: wrong layout at byte 28"},
 		"adjoining run":       {with(2, 0), ErrDamaged, "damaged checkpoint: wrong layout at byte 27"},
 		"endless run": {

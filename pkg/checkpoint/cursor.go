@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// ErrSettled reports that an offset settled twice: a vote too many, which is a
-// bug of the caller.
+// ErrSettled reports that an offset settled twice: a vote too many, which only a
+// mistake in the caller can cause.
 var ErrSettled = errors.New("already settled")
 
 // Cursor is the ledger of one lane: which offsets have settled. All offsets
@@ -66,20 +66,20 @@ func (c *Cursor) add(r Run, pushed bool) {
 	r = c.free.join(r, freeLow, freeHigh)
 	low, high := c.runs.touching(r)
 	if low == high && !pushed && r.From > c.next {
-		c.free.replace(freeLow, freeHigh, r)
+		c.free = c.free.replace(freeLow, freeHigh, r)
 		return
 	}
-	c.free.remove(freeLow, freeHigh)
+	c.free = c.free.remove(freeLow, freeHigh)
 
 	c.size -= c.cost(low, high+1)
 	r = c.runs.join(r, low, high)
 	if r.From == c.next {
-		c.runs.remove(low, high)
+		c.runs = c.runs.remove(low, high)
 		c.next = r.To
 		c.size += c.cost(0, 1)
 		return
 	}
-	c.runs.replace(low, high, r)
+	c.runs = c.runs.replace(low, high, r)
 	c.size += c.cost(low, low+2)
 }
 
@@ -103,8 +103,8 @@ func (c *Cursor) Runs() []Run { return slices.Clone(c.runs) }
 // Forget takes back everything that settled at or above from: the log was
 // truncated there, so that those offsets are, or will be, other records.
 func (c *Cursor) Forget(from int64) {
-	c.runs.cut(from)
-	c.free.cut(from)
+	c.runs = c.runs.cut(from)
+	c.free = c.free.cut(from)
 	c.next = min(c.next, from)
 	c.size = c.cost(0, len(c.runs))
 }

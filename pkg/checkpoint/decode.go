@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"strconv"
 
 	"github.com/hms-sme/policysync/pkg/event"
 )
@@ -53,7 +54,7 @@ func Decode(meta string, committed int64, topicID event.TopicID) (*Checkpoint, e
 		return nil, err
 	}
 	if cp.Committed != committed {
-		return nil, &MismatchError{"committed offset", fmt.Sprint(cp.Committed), fmt.Sprint(committed)}
+		return nil, &MismatchError{"committed offset", strconv.FormatInt(cp.Committed, 10), strconv.FormatInt(committed, 10)}
 	}
 	if cp.TopicID != topicID {
 		return nil, &MismatchError{"topic id", cp.TopicID.String(), topicID.String()}

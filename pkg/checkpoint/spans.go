@@ -48,36 +48,32 @@ func (s spans) end() int64 {
 	return s[len(s)-1].To
 }
 
-// replace puts r in the place of the runs from low to high.
-func (s *spans) replace(low, high int, r Run) {
+// replace returns s with r in the place of the runs from low to high. Like
+// append, it and the methods below reuse the array of s.
+func (s spans) replace(low, high int, r Run) spans {
 	if low == high {
-		*s = slices.Insert(*s, low, r)
-		return
+		return slices.Insert(s, low, r)
 	}
-	(*s)[high-1] = r
-	s.remove(low, high-1)
+	s[high-1] = r
+	return s.remove(low, high-1)
 }
 
-// remove deletes the runs from low to high. It moves the shorter side, since
-// deliveries settle near the low end and gaps are found at the high one.
-func (s *spans) remove(low, high int) {
-	if low >= len(*s)-high {
-		*s = slices.Delete(*s, low, high)
-		return
+// remove returns s without the runs from low to high. It moves the shorter side,
+// since deliveries settle near the low end and gaps are found at the high one.
+func (s spans) remove(low, high int) spans {
+	if low >= len(s)-high {
+		return slices.Delete(s, low, high)
 	}
-	copy((*s)[high-low:], (*s)[:low])
-	*s = (*s)[high-low:]
+	copy(s[high-low:], s[:low])
+	return s[high-low:]
 }
 
-// cut removes all offsets at or above from.
-func (s *spans) cut(from int64) {
-	i := sort.Search(len(*s), func(i int) bool { return (*s)[i].To > from })
-	if i == len(*s) {
-		return
-	}
-	if (*s)[i].From < from {
-		(*s)[i].To = from
+// cut returns s without the offsets at or above from.
+func (s spans) cut(from int64) spans {
+	i := sort.Search(len(s), func(i int) bool { return s[i].To > from })
+	if i < len(s) && s[i].From < from {
+		s[i].To = from
 		i++
 	}
-	*s = (*s)[:i]
+	return s[:i]
 }

@@ -1,6 +1,7 @@
 package deadletter
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,7 +44,7 @@ const (
 // takes, it returns the letter's own headers alone, as a reference to the source;
 // maxBytes 0 makes every letter a reference.
 func Encode(l Letter, original *event.Record, maxBytes int) (key, value []byte, headers []event.Header) {
-	full := append(original.Headers[:len(original.Headers):len(original.Headers)], own(l, contentFull)...)
+	full := slices.Concat(original.Headers, own(l, contentFull))
 	if size(original.Key, original.Value, full) > maxBytes {
 		return nil, nil, own(l, contentReference)
 	}
