@@ -1,0 +1,130 @@
+package mapping
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+
+	"cel.dev/cel-go/cel"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// program is an expression for every schema that it has met.
+type program struct {
+	source string
+	decl   Decl
+
+	// bySchema is read without a lock, at each evaluation; mu guards its replacement.
+	bySchema atomic.Pointer[map[*event.Schema]*compiled]
+	mu       sync.Mutex
+}
+
+// Eval implements [connector.Program].
+func (p *program) Eval(s connector.Scope) (any, error) {
+	c, err := p.forSchema(s.Event.Schema)
+	if err != nil {
+		return nil, err
+	}
+	if c.path != nil {
+		return walk(c.path, s)
+	}
+	out, _, err := c.prg.Eval(activation{s})
+	if err != nil {
+		return nil, err
+	}
+	v, err := fromCEL(out)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := v.(bool); p.decl.Want == "bool" && !ok {
+		return nil, errNotBool
+	}
+	return v, nil
+}
+
+// forSchema returns the expression for a schema, and compiles it if it is new.
+func (p *program) forSchema(s *event.Schema) (*compiled, error) {
+	var c *compiled
+	if known := p.bySchema.Load(); known != nil {
+		c = (*known)[s]
+	}
+	if c == nil {
+		c = p.compile(s)
+		p.keep(s, c)
+	}
+	switch {
+	case c.err == nil:
+		return c, nil
+	case s == nil:
+		return nil, c.err
+	}
+	return nil, &SchemaError{ID: s.ID, Err: c.err}
+}
+
+func (p *program) keep(s *event.Schema, c *compiled) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next := map[*event.Schema]*compiled{}
+	if known := p.bySchema.Load(); known != nil {
+		maps.Copy(next, *known)
+	}
+	next[s] = c
+	p.bySchema.Store(&next)
+}
+
+// walk follows a field path. A null on the way makes the whole null.
+func walk(path []string, s connector.Scope) (any, error) {
+	var v any = s.Event.Value
+	if path[0] != "event" {
+		v = s.Locals[path[0]]
+	}
+	for _, name := range path[1:] {
+		o, ok := v.(*event.Object)
+		if v == nil || ok && o == nil {
+			return nil, nil
+		}
+		if v, ok = o.Get(name); !ok {
+			return nil, fmt.Errorf("no field %q", name)
+		}
+	}
+	return v, nil
+}
+
+// activation gives an expression its variables.
+type activation struct{ s connector.Scope }
+
+// Parent implements [cel.Activation].
+func (activation) Parent() cel.Activation { return nil }
+
+// ResolveName implements [cel.Activation].
+func (a activation) ResolveName(name string) (any, bool) {
+	ev := a.s.Event
+	switch name {
+	case "event":
+		if ev.Value == nil {
+			return nil, true
+		}
+		return ev.Value, true
+	case "key":
+		return ev.Key, true
+	case "topic":
+		return ev.Topic, true
+	case "partition":
+		return int64(ev.Partition), true
+	case "offset":
+		return ev.Offset, true
+	case "timestamp":
+		return ev.Timestamp, true
+	case "headers":
+		headers := make(map[string]string, len(ev.Headers))
+		for _, h := range ev.Headers {
+			headers[h.Key] = string(h.Value)
+		}
+		return headers, true
+	}
+	v, ok := a.s.Locals[name]
+	return v, ok
+}

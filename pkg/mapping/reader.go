@@ -1,0 +1,182 @@
+package mapping
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// EventConfig is the `event` section: how to read an event. Where an expression is
+// not given, its default holds only for schemas that have that field.
+type EventConfig struct {
+	ID      *connector.Expr `yaml:"id"`                 // event.eventId
+	Type    *connector.Expr `yaml:"type"`               // event.type
+	Version *connector.Expr `yaml:"version" want:"int"` // event.version
+	Targets *connector.Expr `yaml:"targets"`            // event.target
+	// Key replaces the record's key.
+	Key *connector.Expr `yaml:"key"`
+	// Topics override the section for single topics.
+	Topics []connector.Named[EventConfig] `yaml:"topics"`
+}
+
+// defaults are the fields of the root record that are read where the config says
+// nothing.
+var defaults = struct{ id, kind, version, targets string }{"eventId", "type", "version", "target"}
+
+// Reader reads from a decoded value what policysync must know of it.
+type Reader struct {
+	all    EventConfig
+	topics map[string]*EventConfig
+
+	// hints caches which defaults hold, by schema.
+	hints sync.Map // *event.Schema → hint
+}
+
+// hint says which defaults a schema has the fields for.
+type hint struct{ id, kind, version, targets bool }
+
+// NewReader returns a reader. The expressions of c must have been compiled.
+func NewReader(c EventConfig) *Reader {
+	r := &Reader{all: c, topics: map[string]*EventConfig{}}
+	for i := range c.Topics {
+		t := c.Topics[i].Value
+		t.ID, t.Type, t.Version = either(t.ID, c.ID), either(t.Type, c.Type), either(t.Version, c.Version)
+		t.Targets, t.Key = either(t.Targets, c.Targets), either(t.Key, c.Key)
+		r.topics[c.Topics[i].Name] = &t
+	}
+	return r
+}
+
+func either(a, b *connector.Expr) *connector.Expr {
+	if a.IsZero() {
+		return b
+	}
+	return a
+}
+
+// Read makes the event of a record. Its errors come from the record's values, or
+// are a [*SchemaError].
+func (r *Reader) Read(rec *event.Record, value *event.Object, schema *event.Schema) (*event.Event, error) {
+	c := r.topics[rec.Topic]
+	if c == nil {
+		c = &r.all
+	}
+	ev := &event.Event{Record: rec, Value: value, Schema: schema, Key: string(rec.Key), HasKey: rec.Key != nil}
+	if ev.Tombstone() {
+		if !c.Key.IsZero() {
+			return nil, errors.New("read event: a tombstone has no value to take the key from, as event.key asks")
+		}
+		return ev, nil
+	}
+	h := r.hint(schema)
+	s := connector.Scope{Event: ev}
+	var err error
+	read := func(what string, e *connector.Expr, field string, has bool, use func(any) error) {
+		if err != nil || e.IsZero() && !has {
+			return
+		}
+		var v any
+		if e.IsZero() {
+			v, _ = value.Get(field)
+		} else if v, err = e.Eval(s); err != nil {
+			return
+		}
+		if useErr := use(v); useErr != nil {
+			err = fmt.Errorf("read event: %s: %w", what, useErr)
+		}
+	}
+	read("key", c.Key, "", false, func(v any) (err error) {
+		ev.Key, err = event.Text(v)
+		ev.HasKey = true
+		return err
+	})
+	read("id", c.ID, defaults.id, h.id, func(v any) error { return textInto(&ev.ID, v) })
+	read("type", c.Type, defaults.kind, h.kind, func(v any) error { return textInto(&ev.Type, v) })
+	read("version", c.Version, defaults.version, h.version, func(v any) error {
+		if v == nil {
+			return nil
+		}
+		n, ok := v.(int64)
+		if !ok {
+			return fmt.Errorf("a %T is no version: want a whole number", v)
+		}
+		ev.Version, ev.HasVersion = n, true
+		return nil
+	})
+	read("targets", c.Targets, defaults.targets, h.targets, func(v any) (err error) {
+		ev.Targets, err = names(v)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ev, nil
+}
+
+// Versioned reports whether events of the schema have a version of their own.
+func (r *Reader) Versioned(topic string, s *event.Schema) bool {
+	c := r.topics[topic]
+	if c == nil {
+		c = &r.all
+	}
+	return !c.Version.IsZero() || r.hint(s).version
+}
+
+func (r *Reader) hint(s *event.Schema) hint {
+	if h, ok := r.hints.Load(s); ok {
+		return h.(hint) //nolint:forcetypeassert // only hints go in
+	}
+	has := func(name string, kinds ...event.Kind) bool {
+		f := s.Root.Field(name)
+		if f == nil {
+			return false
+		}
+		t, _ := f.Type.Nullable()
+		for _, k := range kinds {
+			if t.Kind == k {
+				return true
+			}
+		}
+		return len(kinds) == 0
+	}
+	h := hint{
+		id:      has(defaults.id, event.String),
+		kind:    has(defaults.kind, event.String, event.Enum),
+		version: has(defaults.version, event.Int, event.Long),
+		targets: has(defaults.targets, event.String, event.Array, event.Union),
+	}
+	r.hints.Store(s, h)
+	return h
+}
+
+// textInto stores a scalar as text, and null as none.
+func textInto(to *string, v any) (err error) {
+	if v != nil {
+		*to, err = event.Text(v)
+	}
+	return err
+}
+
+// names reads one name, a list of them, or null.
+func names(v any) ([]string, error) {
+	switch v := v.(type) {
+	case nil:
+		return nil, nil
+	case string:
+		return []string{v}, nil
+	case []any:
+		list := make([]string, len(v))
+		for i, item := range v {
+			name, ok := item.(string)
+			if !ok {
+				return nil, fmt.Errorf("item %d is %T, want the name of a target", i, item)
+			}
+			list[i] = name
+		}
+		return list, nil
+	}
+	return nil, fmt.Errorf("a %T names no targets: want text, a list of texts, or null", v)
+}

@@ -1,0 +1,181 @@
+package mapping
+
+import (
+	"fmt"
+
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// provider tells CEL the types of the records of one schema, and reads their
+// fields.
+type provider struct {
+	types.Provider
+	records map[string]*event.Type
+}
+
+
+// newProvider names every record of the schema.
+func newProvider(base types.Provider, s *event.Schema) *provider {
+	p := &provider{Provider: base, records: map[string]*event.Type{}}
+	if s != nil {
+		p.collect(s.Root)
+	}
+	return p
+}
+
+func (p *provider) collect(t *event.Type) {
+	if t == nil || t.Kind == event.Rec && p.records[t.Name] != nil {
+		return
+	}
+	if t.Kind == event.Rec {
+		p.records[t.Name] = t
+		for _, f := range t.Fields {
+			p.collect(f.Type)
+		}
+	}
+	p.collect(t.Items)
+	for _, b := range t.Branches {
+		p.collect(b)
+	}
+}
+
+// FindStructType implements [types.Provider].
+func (p *provider) FindStructType(name string) (*types.Type, bool) {
+	if p.records[name] != nil {
+		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
+	}
+	return p.Provider.FindStructType(name)
+}
+
+// FindStructFieldNames implements [types.Provider].
+func (p *provider) FindStructFieldNames(name string) ([]string, bool) {
+	t := p.records[name]
+	if t == nil {
+		return p.Provider.FindStructFieldNames(name)
+	}
+	names := make([]string, len(t.Fields))
+	for i, f := range t.Fields {
+		names[i] = f.Name
+	}
+	return names, true
+}
+
+// FindStructFieldType implements [types.Provider].
+func (p *provider) FindStructFieldType(name, field string) (*types.FieldType, bool) {
+	t := p.records[name]
+	if t == nil {
+		return p.Provider.FindStructFieldType(name, field)
+	}
+	f := t.Field(field)
+	if f == nil {
+		return nil, false
+	}
+	_, optional := f.Type.Nullable()
+	return &types.FieldType{
+		Type: celType(f.Type),
+		IsSet: func(target any) bool {
+			v, ok := fieldOf(target, field)
+			return ok && v != nil
+		},
+		GetFrom: func(target any) (any, error) {
+			v, ok := fieldOf(target, field)
+			switch {
+			case !ok:
+				return nil, fmt.Errorf("no field %q", field)
+			case !optional:
+				return v, nil
+			case v == nil:
+				return types.OptionalNone, nil
+			}
+			return types.OptionalOf(toCEL(v)), nil
+		},
+	}, true
+}
+
+func fieldOf(target any, field string) (any, bool) {
+	o, ok := target.(*event.Object)
+	if !ok {
+		return nil, false
+	}
+	return o.Get(field)
+}
+
+// NewValue implements [types.Provider]: expressions read records and make none.
+func (p *provider) NewValue(name string, fields map[string]ref.Val) ref.Val {
+	if p.records[name] != nil {
+		return types.NewErr("%s cannot be made in an expression", name)
+	}
+	return p.Provider.NewValue(name, fields)
+}
+
+// celType is the CEL type of the values of an Avro type. A union of null and one
+// other type is an optional value; any other union is checked when it is evaluated.
+func celType(t *event.Type) *types.Type {
+	if inner, ok := t.Nullable(); ok {
+		return types.NewOptionalType(celType(inner))
+	}
+	switch t.Logical {
+	case event.LogicalDecimal, event.LogicalDate, event.LogicalUUID:
+		return types.StringType
+	case event.LogicalTimestampMillis, event.LogicalTimestampMicros, event.LogicalTimestampNanos,
+		event.LogicalLocalMillis, event.LogicalLocalMicros, event.LogicalLocalNanos:
+		return types.TimestampType
+	case event.LogicalTimeMillis, event.LogicalTimeMicros:
+		return types.DurationType
+	}
+	switch t.Kind {
+	case event.Null:
+		return types.NullType
+	case event.Boolean:
+		return types.BoolType
+	case event.Int, event.Long:
+		return types.IntType
+	case event.Float, event.Double:
+		return types.DoubleType
+	case event.Bytes, event.Fixed:
+		return types.BytesType
+	case event.String, event.Enum:
+		return types.StringType
+	case event.Array:
+		return types.NewListType(celType(t.Items))
+	case event.Map:
+		return types.NewMapType(types.StringType, celType(t.Items))
+	case event.Rec:
+		return types.NewObjectType(t.Name)
+	case event.Union:
+	}
+	return types.DynType
+}
+
+// avroType is the type of the values that an expression of a CEL type results in,
+// nil if it is not known before they come.
+func avroType(t *types.Type) *event.Type {
+	switch t.Kind() {
+	case types.BoolKind:
+		return &event.Type{Kind: event.Boolean}
+	case types.IntKind, types.UintKind:
+		return &event.Type{Kind: event.Long}
+	case types.DoubleKind:
+		return &event.Type{Kind: event.Double}
+	case types.StringKind:
+		return &event.Type{Kind: event.String}
+	case types.BytesKind:
+		return &event.Type{Kind: event.Bytes}
+	case types.TimestampKind:
+		return &event.Type{Kind: event.Long, Logical: event.LogicalTimestampMicros}
+	case types.DurationKind:
+		return &event.Type{Kind: event.Long, Logical: event.LogicalTimeMicros}
+	case types.ListKind:
+		if items := avroType(t.Parameters()[0]); items != nil {
+			return &event.Type{Kind: event.Array, Items: items}
+		}
+	case types.OpaqueKind:
+		if t.TypeName() == "optional_type" {
+			return avroType(t.Parameters()[0])
+		}
+	}
+	return nil
+}
