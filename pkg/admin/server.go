@@ -73,7 +73,7 @@ func (s *Server) Start(ctx context.Context) error {
 	s.mu.Unlock()
 	s.served.Go(func() {
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			s.log.Error("health is no longer served", "err", err)
+			s.log.ErrorContext(ctx, "health is no longer served", "err", err)
 		}
 	})
 	return nil

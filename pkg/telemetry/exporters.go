@@ -17,7 +17,7 @@ import (
 // spanExporter returns the exporter of traces that the environment asks for, nil
 // if it asks for none.
 func spanExporter(ctx context.Context) (sdktrace.SpanExporter, error) {
-	if !wanted("TRACES") {
+	if !asked("TRACES") {
 		return nil, nil //nolint:nilnil // no exporter is an answer, not an error
 	}
 	e, err := autoexport.NewSpanExporter(ctx)
@@ -30,7 +30,7 @@ func spanExporter(ctx context.Context) (sdktrace.SpanExporter, error) {
 // metricReader returns the exporter of metrics that the environment asks for, nil
 // if it asks for none, or for Prometheus, which is served anyway.
 func metricReader(ctx context.Context) (sdkmetric.Reader, error) {
-	if !wanted("METRICS") {
+	if !asked("METRICS") {
 		return nil, nil //nolint:nilnil // no exporter is an answer, not an error
 	}
 	r, err := autoexport.NewMetricReader(ctx)
@@ -40,10 +40,10 @@ func metricReader(ctx context.Context) (sdkmetric.Reader, error) {
 	return r, nil
 }
 
-// wanted reports whether the environment asks for an exporter of the signal. The
+// asked reports whether the environment asks for an exporter of the signal. The
 // specification's default, OTLP to localhost, would be noise where nothing
 // listens, so an exporter or an endpoint must be named.
-func wanted(signal string) bool {
+func asked(signal string) bool {
 	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
 		return false
 	}

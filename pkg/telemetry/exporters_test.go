@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWanted(t *testing.T) {
+func TestAsked(t *testing.T) {
 	for _, c := range []struct {
 		name            string
 		env             map[string]string
@@ -30,8 +30,8 @@ func TestWanted(t *testing.T) {
 			for k, v := range c.env {
 				t.Setenv(k, v)
 			}
-			require.Equal(t, c.traces, wanted("TRACES"))
-			require.Equal(t, c.metrics, wanted("METRICS"))
+			require.Equal(t, c.traces, asked("TRACES"))
+			require.Equal(t, c.metrics, asked("METRICS"))
 		})
 	}
 }
@@ -49,7 +49,7 @@ func TestSameExportErrorIsSaidOnceAMinute(t *testing.T) {
 		require.Equal(t, 1, lines())
 		e.Handle(errors.New("certificate expired"))
 		require.Equal(t, 2, lines(), "another error is news")
-		time.Sleep(repeatAfter)
+		<-time.After(repeatAfter)
 		e.Handle(errors.New("certificate expired"))
 		require.Equal(t, 3, lines(), "the same one is, after a minute")
 	})

@@ -48,7 +48,7 @@ func TestSetupExportsToTheEndpoint(t *testing.T) {
 	})
 	span.End()
 	require.NoError(t, tel.Shutdown(t.Context()))
-	http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:forcetypeassert // it is one
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 
 	require.NotEmpty(t, backend.bodies["/v1/metrics"])
 	require.Len(t, backend.bodies["/v1/traces"], 1)
@@ -70,6 +70,7 @@ func TestSetupWithoutExporter(t *testing.T) {
 	tel, err := telemetry.Setup(t.Context(), telemetry.Config{ServiceName: "sync"}, "v1.2.3", slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	_, span := tel.TracerProvider.Tracer("").Start(t.Context(), "span")
+	span.End()
 	require.False(t, span.IsRecording())
 
 	metrics, err := telemetry.NewMetrics(tel.MeterProvider, []string{"warehouse"}, nil)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -82,8 +83,8 @@ func (t *Telemetry) Handler() http.Handler {
 // ends the exporters.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
 	var errs []error
-	for i := len(t.closers) - 1; i >= 0; i-- {
-		errs = append(errs, t.closers[i](ctx))
+	for _, closer := range slices.Backward(t.closers) {
+		errs = append(errs, closer(ctx))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("shut down telemetry: %w", err)
