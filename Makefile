@@ -1,0 +1,97 @@
+# Tools are Go programs, installed into bin/ at the versions that tools.env pins.
+include tools.env
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := $(CURDIR)/bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 20s
+
+GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
+HELM := $(BIN)/helm-$(HELM_VERSION)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile | sort
+
+.PHONY: build
+build: ## Build bin/policysync
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN)/policysync ./cmd/policysync
+
+.PHONY: demo
+demo: ## Show all of it in one process, with nothing but Go
+	@go run ./cmd/policysync demo
+
+.PHONY: test
+test: ## Run the tests that need no server
+	go test ./...
+
+.PHONY: test-race
+test-race: ## Run them under the race detector
+	go test -race ./...
+
+.PHONY: e2e
+e2e: ## Run the end-to-end tests on real servers, which stay up (see e2e-stop)
+	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
+	go test -tags e2e -count 1 -timeout 40m ./e2e/... ./connectors/...
+
+.PHONY: e2e-stop
+e2e-stop: ## Stop the servers of the end-to-end tests
+	e2e/servers/all.sh stop
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## Fuzz each fuzz test for FUZZTIME
+	@grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' . | while IFS=: read -r file _ func; do \
+		echo "== $${func#func } in $$(dirname "$$file")"; \
+		go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME); \
+	done
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the Go code
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Check format, style and the direction of imports
+	$(GOLANGCI_LINT) config verify
+	$(GOLANGCI_LINT) run
+
+.PHONY: generate
+generate: ## Write the generated pages of docs anew
+	go test ./pkg/telemetry -run '^TestMetricsDocument$$' -update
+
+.PHONY: helm-lint
+helm-lint: $(HELM) ## Render the chart for each values file and check what comes out
+	HELM=$(HELM) deploy/helm/lint.sh
+
+.PHONY: vulncheck
+vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities in what is called
+	$(GOVULNCHECK) ./...
+
+.PHONY: ci
+ci: ## Run all that a change must pass, end-to-end tests included
+	.ci/run
+
+.PHONY: clean
+clean: ## Remove what was built and installed here
+	rm -rf $(BIN)
+
+# install gives the tool a name with its version, so that a new pin means a new file.
+define install
+GOBIN=$@.new CGO_ENABLED=0 go install -trimpath $(1)
+mv $@.new/* $@
+rmdir $@.new
+endef
+
+$(GOLANGCI_LINT):
+	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION))
+$(GOVULNCHECK):
+	$(call install,golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION))
+$(HELM):
+	$(call install,helm.sh/helm/v4/cmd/helm@$(HELM_VERSION))
