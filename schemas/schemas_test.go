@@ -8,10 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hms-sme/policysync/pkg/decode"
-	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/avro"
+
+	"github.com/hms-sme/policysync/pkg/decode"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 var update = flag.Bool("update", false, "write the Avro bytes of the golden records")

@@ -3,10 +3,11 @@ package decode_test
 import (
 	"testing"
 
-	"github.com/hms-sme/policysync/pkg/decode"
-	"github.com/hms-sme/policysync/schemas"
 	"github.com/linkedin/goavro/v2"
 	"github.com/stretchr/testify/require"
+
+	"github.com/hms-sme/policysync/pkg/decode"
+	"github.com/hms-sme/policysync/schemas"
 )
 
 const policy = `{"eventId":"0b5e6c1e-6d0f-4c5b-9f0a-2f6f2f3f5a11","type":"policyUpdated","occurredAt":"2026-03-02T09:30:00.25Z",` +

@@ -12,13 +12,13 @@ import (
 func canonical(root *event.Type, name func(*event.Type) string) string {
 	c := canonicalWriter{name: name, written: map[*event.Type]bool{}}
 	c.write(root)
-	return c.String()
+	return c.b.String()
 }
 
 func fullName(t *event.Type) string { return t.Name }
 
 type canonicalWriter struct {
-	strings.Builder
+	b       strings.Builder
 	name    func(*event.Type) string
 	written map[*event.Type]bool
 }
@@ -28,13 +28,13 @@ func (c *canonicalWriter) write(t *event.Type) {
 	case event.Union:
 		c.list(len(t.Branches), func(i int) { c.write(t.Branches[i]) })
 	case event.Array:
-		c.WriteString(`{"type":"array","items":`)
+		c.b.WriteString(`{"type":"array","items":`)
 		c.write(t.Items)
-		c.WriteByte('}')
+		c.b.WriteByte('}')
 	case event.Map:
-		c.WriteString(`{"type":"map","values":`)
+		c.b.WriteString(`{"type":"map","values":`)
 		c.write(t.Items)
-		c.WriteByte('}')
+		c.b.WriteByte('}')
 	case event.Rec, event.Enum, event.Fixed:
 		c.named(t)
 	default:
@@ -48,42 +48,42 @@ func (c *canonicalWriter) named(t *event.Type) {
 		return
 	}
 	c.written[t] = true
-	c.WriteString(`{"name":`)
+	c.b.WriteString(`{"name":`)
 	c.quote(c.name(t))
-	c.WriteString(`,"type":`)
+	c.b.WriteString(`,"type":`)
 	c.quote(string(t.Kind))
 	switch t.Kind {
 	case event.Rec:
-		c.WriteString(`,"fields":`)
+		c.b.WriteString(`,"fields":`)
 		c.list(len(t.Fields), func(i int) {
-			c.WriteString(`{"name":`)
+			c.b.WriteString(`{"name":`)
 			c.quote(t.Fields[i].Name)
-			c.WriteString(`,"type":`)
+			c.b.WriteString(`,"type":`)
 			c.write(t.Fields[i].Type)
-			c.WriteByte('}')
+			c.b.WriteByte('}')
 		})
 	case event.Enum:
-		c.WriteString(`,"symbols":`)
+		c.b.WriteString(`,"symbols":`)
 		c.list(len(t.Symbols), func(i int) { c.quote(t.Symbols[i]) })
 	default:
-		c.WriteString(`,"size":` + strconv.Itoa(t.Size))
+		c.b.WriteString(`,"size":` + strconv.Itoa(t.Size))
 	}
-	c.WriteByte('}')
+	c.b.WriteByte('}')
 }
 
 func (c *canonicalWriter) list(n int, write func(i int)) {
-	c.WriteByte('[')
+	c.b.WriteByte('[')
 	for i := range n {
 		if i > 0 {
-			c.WriteByte(',')
+			c.b.WriteByte(',')
 		}
 		write(i)
 	}
-	c.WriteByte(']')
+	c.b.WriteByte(']')
 }
 
 // quote needs no escapes: Avro's names have only letters, digits, _ and dots.
-func (c *canonicalWriter) quote(s string) { c.WriteString(`"` + s + `"`) }
+func (c *canonicalWriter) quote(s string) { c.b.WriteString(`"` + s + `"`) }
 
 // fingerprint is a schema's CRC-64-AVRO (Avro 1.12 specification, "Schema
 // Fingerprints").

@@ -5,8 +5,9 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/linkedin/goavro/v2"
+
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // maxBlock bounds the items that goavro makes room for at once. The guard has

@@ -93,7 +93,7 @@ func (d *Decoder) readFiles(pattern string) error {
 }
 
 func readSchema(path string) (*event.Schema, error) {
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(path) //nolint:gosec // the config names the file
 	if err != nil {
 		return nil, fmt.Errorf("read schema: %w", err)
 	}
@@ -144,7 +144,7 @@ func (d *Decoder) program(ctx context.Context, id uint64, reader *event.Schema) 
 	if err != nil {
 		p = &program{err: err}
 	}
-	p = d.programs.put(key, p)
+	d.programs.put(key, p)
 	return p, p.err
 }
 

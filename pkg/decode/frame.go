@@ -28,7 +28,9 @@ func unframe(format string, r *event.Record) (uint64, []byte, error) {
 	case format == formatNone:
 		return 0, b, nil
 	case format == formatConfluent && len(b) >= confluentHeader && b[0] == 0:
-		if id := binary.BigEndian.Uint32(b[1:]); id != 0 {
+		// A registry's ids are positive and signed. It would call any other a wrong
+		// address, which must not look like a registry in trouble.
+		if id := int32(binary.BigEndian.Uint32(b[1:])); id > 0 {
 			return uint64(id), b[confluentHeader:], nil
 		}
 	case format == formatSingleObject && len(b) >= singleObjectHeader && b[0] == 0xC3 && b[1] == 1:
@@ -72,7 +74,7 @@ func recognise(r *event.Record) string {
 		return "Avro's single-object encoding"
 	case len(b) >= 9 && b[0] == 0 && binary.BigEndian.Uint32(b[1:]) == 0 && binary.BigEndian.Uint32(b[5:]) != 0:
 		return "Apicurio's framing with ids of eight bytes"
-	case len(b) >= confluentHeader && b[0] == 0 && binary.BigEndian.Uint32(b[1:]) != 0:
+	case len(b) >= confluentHeader && b[0] == 0 && int32(binary.BigEndian.Uint32(b[1:])) > 0:
 		return "Confluent's framing"
 	case len(b) >= 17 && b[0] == 1:
 		return "Confluent's framing with a GUID"

@@ -85,7 +85,13 @@ func (g *guardWalk) walk(t *event.Type) error {
 	case event.Enum:
 		_, err := g.index(len(t.Symbols), "symbol")
 		return err
+	default:
+		return g.parts(t)
 	}
+}
+
+// parts walks over a type that holds others.
+func (g *guardWalk) parts(t *event.Type) error {
 	if g.depth++; g.depth > maxNesting {
 		return errNesting
 	}
@@ -104,8 +110,9 @@ func (g *guardWalk) walk(t *event.Type) error {
 			return err
 		}
 		return g.walk(t.Branches[i])
+	default:
+		return g.blocks(t)
 	}
-	return g.blocks(t)
 }
 
 // blocks reads an array or a map.
@@ -219,8 +226,8 @@ func (e *pathError) Unwrap() error { return e.err }
 
 // below adds a step, a field's name or an index, before the path of err.
 func below(step string, err error) error {
-	var p *pathError
-	if !errors.As(err, &p) {
+	p, ok := errors.AsType[*pathError](err)
+	if !ok {
 		return &pathError{path: step, err: err}
 	}
 	if !strings.HasPrefix(p.path, "[") {

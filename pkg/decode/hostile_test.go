@@ -5,10 +5,11 @@ import (
 	"encoding/binary"
 	"testing"
 
-	"github.com/hms-sme/policysync/pkg/decode"
-	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/avro"
+
+	"github.com/hms-sme/policysync/pkg/decode"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 func field(typ string) string {

@@ -56,10 +56,10 @@ func numeric(t *event.Type) string {
 func physical(writer, reader event.Kind) convert {
 	switch reader {
 	case event.Int:
-		return func(v any) (any, error) { return int64(v.(int32)), nil }
+		return widen
 	case event.Long:
 		if writer == event.Int {
-			return func(v any) (any, error) { return int64(v.(int32)), nil }
+			return widen
 		}
 	case event.Float:
 		return func(v any) (any, error) { return float64(float32(number(v))), nil }
@@ -67,23 +67,28 @@ func physical(writer, reader event.Kind) convert {
 		if writer != event.Double {
 			return func(v any) (any, error) { return number(v), nil }
 		}
-	case event.Bytes:
+	case event.Bytes, event.Fixed:
 		if writer == event.String {
-			return func(v any) (any, error) { return []byte(v.(string)), nil }
+			return func(v any) (any, error) { return []byte(as[string](v)), nil }
 		}
-	case event.Fixed: // goavro's is a part of the record's bytes
-		return func(v any) (any, error) { return slices.Clone(v.([]byte)), nil }
+		// goavro's are a part of the record's bytes, which the value outlives.
+		return func(v any) (any, error) { return slices.Clone(as[[]byte](v)), nil }
 	case event.String:
 		if writer == event.Bytes {
 			return func(v any) (any, error) {
-				if b := v.([]byte); utf8.Valid(b) {
+				if b := as[[]byte](v); utf8.Valid(b) {
 					return string(b), nil
 				}
 				return nil, errors.New("the writer's bytes are not UTF-8, the reader has a string")
 			}
 		}
+	default:
 	}
 	return nil
+}
+
+func widen(v any) (any, error) {
+	return int64(as[int32](v)), nil
 }
 
 func number(v any) float64 {
@@ -95,7 +100,7 @@ func number(v any) float64 {
 	case float32:
 		return float64(v)
 	}
-	return v.(float64)
+	return as[float64](v)
 }
 
 const day = 24 * time.Hour
@@ -103,20 +108,20 @@ const day = 24 * time.Hour
 func logical(t *event.Type) convert {
 	switch t.Logical {
 	case event.LogicalDate:
-		return func(v any) (any, error) { return event.Date(v.(int64)), nil }
+		return func(v any) (any, error) { return event.Date(as[int64](v)), nil }
 	case event.LogicalTimeMillis:
 		return timeOfDay(time.Millisecond)
 	case event.LogicalTimeMicros:
 		return timeOfDay(time.Microsecond)
 	case event.LogicalTimestampMillis, event.LogicalLocalMillis:
-		return func(v any) (any, error) { return time.UnixMilli(v.(int64)).UTC(), nil }
+		return func(v any) (any, error) { return time.UnixMilli(as[int64](v)).UTC(), nil }
 	case event.LogicalTimestampMicros, event.LogicalLocalMicros:
-		return func(v any) (any, error) { return time.UnixMicro(v.(int64)).UTC(), nil }
+		return func(v any) (any, error) { return time.UnixMicro(as[int64](v)).UTC(), nil }
 	case event.LogicalTimestampNanos, event.LogicalLocalNanos:
-		return func(v any) (any, error) { return time.Unix(0, v.(int64)).UTC(), nil }
+		return func(v any) (any, error) { return time.Unix(0, as[int64](v)).UTC(), nil }
 	case event.LogicalDecimal:
 		return func(v any) (any, error) {
-			b := v.([]byte)
+			b := as[[]byte](v)
 			if len(b) > t.Precision/2+8 { // a byte holds more than two digits; some writers pad
 				return nil, fmt.Errorf("%d bytes are too many for a decimal of %d digits", len(b), t.Precision)
 			}
@@ -125,7 +130,7 @@ func logical(t *event.Type) convert {
 	case event.LogicalUUID:
 		if t.Kind == event.Fixed {
 			return func(v any) (any, error) {
-				b := v.([]byte)
+				b := as[[]byte](v)
 				return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16]), nil
 			}
 		}
@@ -135,7 +140,7 @@ func logical(t *event.Type) convert {
 
 func timeOfDay(unit time.Duration) convert {
 	return func(v any) (any, error) {
-		n := v.(int64)
+		n := as[int64](v)
 		if n < 0 || n >= int64(day/unit) {
 			return nil, fmt.Errorf("%d × %s is no time of a day", n, unit)
 		}
@@ -152,13 +157,9 @@ func signed(b []byte) *big.Int {
 	return n
 }
 
-// signedBytes writes n in two's complement, in as few bytes as hold it.
+// signedBytes writes n in two's complement.
 func signedBytes(n *big.Int) []byte {
-	bits := n.BitLen()
-	if n.Sign() < 0 {
-		bits = new(big.Int).Not(n).BitLen()
-	}
-	size := bits/8 + 1 // one bit more, for the sign
+	size := n.BitLen()/8 + 1 // one bit more, for the sign
 	if n.Sign() < 0 {
 		n = new(big.Int).Add(n, new(big.Int).Lsh(big.NewInt(1), uint(8*size)))
 	}

@@ -67,11 +67,16 @@ func (j fromJSON) native(t *event.Type, v any) (any, error) {
 		return j.bytes(t, v)
 	case event.Int, event.Long:
 		return j.integer(t, v)
+	default:
+		return simple(t, v)
 	}
+}
+
+func simple(t *event.Type, v any) (any, error) {
 	switch v := v.(type) {
 	case nil:
 		if t.Kind == event.Null {
-			return nil, nil
+			return v, nil
 		}
 	case bool:
 		if t.Kind == event.Boolean {
@@ -90,7 +95,10 @@ func (j fromJSON) native(t *event.Type, v any) (any, error) {
 }
 
 func mismatch(t *event.Type, v any) error {
-	text, _ := json.Marshal(v) // v came from JSON
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
 	if len(text) > 40 {
 		text = append(text[:40:40], "…"...)
 	}
@@ -137,7 +145,7 @@ func (j fromJSON) union(t *event.Type, v any) (any, error) {
 		x, err := j.native(b, v)
 		switch {
 		case err == nil && b.Kind == event.Null:
-			return nil, nil
+			return x, nil
 		case err == nil:
 			return map[string]any{j.branch(b): x}, nil
 		case first == nil || b.Kind != event.Null && len(t.Branches) == 2:

@@ -65,5 +65,5 @@ func (p *program) run(b []byte) (value *event.Object, err error) {
 	if err != nil {
 		return nil, &UndecodableError{Reason: Value, Err: err}
 	}
-	return v.(*event.Object), nil
+	return as[*event.Object](v), nil
 }

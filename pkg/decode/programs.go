@@ -31,19 +31,13 @@ func (c *programs) get(key programKey) *program {
 	return (*m)[key]
 }
 
-// put stores p unless there already is a program for key, and returns the one that
-// is stored.
-func (c *programs) put(key programKey, p *program) *program {
+func (c *programs) put(key programKey, p *program) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if first := c.get(key); first != nil {
-		return first
-	}
 	next := map[programKey]*program{}
 	if m := c.current.Load(); m != nil {
 		next = maps.Clone(*m)
 	}
 	next[key] = p
 	c.current.Store(&next)
-	return p
 }

@@ -7,11 +7,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/hms-sme/policysync/pkg/decode"
-	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/avro"
 	"pgregory.net/rapid"
+
+	"github.com/hms-sme/policysync/pkg/decode"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 func TestProjection(t *testing.T) {
@@ -37,9 +38,7 @@ func TestProjection(t *testing.T) {
 			d := fromFiles(t, field(row.writer), field(row.reader))
 			v, _, err := d.Decode(t.Context(), record(encode(t, field(row.writer), `{"a":`+row.value+`}`)))
 			require.NoError(t, err)
-			got, err := v.MarshalJSON()
-			require.NoError(t, err)
-			require.Equal(t, `{"a":`+row.want+`}`, string(got))
+			requireJSON(t, `{"a":`+row.want+`}`, v)
 		})
 	}
 }
@@ -93,10 +92,8 @@ func TestRecords(t *testing.T) {
 	b := encode(t, writer, `{"gone":"g","old":1,"both":2,"kids":[{"gone":"h","old":3,"both":4,"kids":[]}]}`)
 	v, schema, err := d.Decode(t.Context(), record(b))
 	require.NoError(t, err)
-	got, err := v.MarshalJSON()
-	require.NoError(t, err)
 	const rest = `"bytes":"/w==","inner":{"x":{"s":"d","n":5}}}`
-	require.Equal(t, `{"kids":[{"kids":[],"new":3,"other":-1,"both":4,`+rest+`],"new":1,"other":-1,"both":2,`+rest, string(got))
+	requireJSON(t, `{"kids":[{"kids":[],"new":3,"other":-1,"both":4,`+rest+`],"new":1,"other":-1,"both":2,`+rest, v)
 	schemas, err := d.Schemas(t.Context(), "events")
 	require.NoError(t, err)
 	require.Equal(t, []*event.Schema{schema}, schemas)

@@ -11,8 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/twmb/franz-go/pkg/sr"
+
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 const (
@@ -66,8 +67,8 @@ func NewRegistry(address string, client *http.Client) (*Registry, error) {
 	return &Registry{client: c, schemas: map[int]*event.Schema{}, unknown: map[int]refusal{}}, nil
 }
 
-// Schema returns the schema with the given id, its references inlined. Its error
-// is an [*UndecodableError] or an [*UnavailableError].
+// Schema returns the schema with the given id, its references inlined. An
+// [*UndecodableError] means that there is no such schema or that it is not Avro.
 func (r *Registry) Schema(ctx context.Context, id int) (*event.Schema, error) {
 	s, err := r.cached(id)
 	if s != nil || err != nil {
@@ -87,16 +88,15 @@ func (r *Registry) Schema(ctx context.Context, id int) (*event.Schema, error) {
 	return r.parse(ctx, id, answer)
 }
 
+// cached returns the schema if it is known, an error if it is known to be none.
 func (r *Registry) cached(id int) (*event.Schema, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s := r.schemas[id]; s != nil {
-		return s, nil
-	}
-	if u, ok := r.unknown[id]; ok && time.Now().Before(u.until) {
+	s := r.schemas[id]
+	if u, ok := r.unknown[id]; ok && s == nil && time.Now().Before(u.until) {
 		return nil, u.err
 	}
-	return nil, nil
+	return s, nil
 }
 
 func (r *Registry) refuse(id int, err error) error {
@@ -119,7 +119,7 @@ func (r *Registry) parse(ctx context.Context, id int, answer sr.Schema) (*event.
 	if err == nil {
 		s, err = event.ParseSchema(text)
 	}
-	if unavailable := (*UnavailableError)(nil); errors.As(err, &unavailable) {
+	if _, ok := errors.AsType[*UnavailableError](err); ok {
 		return nil, err
 	}
 	if err != nil {
@@ -216,25 +216,23 @@ func (r *Registry) ask(ctx context.Context, question func(context.Context) error
 // refused entry, or to be told about a page that is not there by something other
 // than a registry, is no such answer.
 func answered(err error) bool {
-	var e *sr.ResponseError
-	return none(err, codeNoSubject, codeNoVersion, codeNoSchema) || errors.As(err, &e) &&
-		(e.StatusCode == http.StatusConflict || e.StatusCode == http.StatusUnprocessableEntity)
+	e, ok := errors.AsType[*sr.ResponseError](err)
+	return ok && (none(err, codeNoSubject, codeNoVersion, codeNoSchema) ||
+		e.StatusCode == http.StatusConflict || e.StatusCode == http.StatusUnprocessableEntity)
 }
 
 // none reports an answer with one of the codes that say: there is no such thing.
 func none(err error, codes ...int) bool {
-	var e *sr.ResponseError
-	return errors.As(err, &e) && slices.Contains(codes, e.ErrorCode)
+	e, ok := errors.AsType[*sr.ResponseError](err)
+	return ok && slices.Contains(codes, e.ErrorCode)
 }
 
 // redacted drops the client's own text, which quotes the address as configured.
 func redacted(err error) error {
-	var answer *sr.ResponseError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*sr.ResponseError](err); ok {
 		return fmt.Errorf("status %d: %.200s", answer.StatusCode, answer.Error())
 	}
-	var transport *url.Error
-	if errors.As(err, &transport) {
+	if transport, ok := errors.AsType[*url.Error](err); ok {
 		return transport
 	}
 	return err

@@ -10,13 +10,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/sr"
+	"github.com/twmb/franz-go/pkg/sr/srfake"
+
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/decode"
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/pkg/httpclient"
-	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/sr"
-	"github.com/twmb/franz-go/pkg/sr/srfake"
 )
 
 // directly answers requests with a handler and no network, so that time can be
@@ -159,9 +160,7 @@ func TestReferences(t *testing.T) {
 	require.NoError(t, err)
 	v, schema, err := d.Decode(t.Context(), record(b))
 	require.NoError(t, err)
-	got, err := v.MarshalJSON()
-	require.NoError(t, err)
-	require.Equal(t, text, string(got))
+	requireJSON(t, text, v)
 	whole, err := event.ParseSchema(schema.Text)
 	require.NoError(t, err)
 	require.Equal(t, "a.Money", whole.Root.Field("total").Type.Name)

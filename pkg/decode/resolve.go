@@ -20,6 +20,16 @@ func (c convert) apply(v any) (any, error) {
 	return c(v)
 }
 
+// as returns what goavro made of bytes that have passed the guard. Its type follows
+// from the schema; if it does not, run turns the panic into an error.
+func as[T any](v any) T {
+	t, ok := v.(T)
+	if !ok {
+		panic(fmt.Sprintf("decoded %T, want %T", v, t))
+	}
+	return t
+}
+
 func refuse(err error) convert {
 	return func(any) (any, error) { return nil, err }
 }
@@ -44,8 +54,10 @@ func (r *resolver) root(writer, reader *event.Type) (convert, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := 0; i < len(r.defaults); i++ { // each may bring more
-		if err := r.defaults[i](); err != nil {
+	for len(r.defaults) > 0 { // each may bring more
+		next := r.defaults[0]
+		r.defaults = r.defaults[1:]
+		if err := next(); err != nil {
 			return nil, err
 		}
 	}
@@ -75,8 +87,9 @@ func (r *resolver) resolve(writer, reader *event.Type) (convert, error) {
 		return r.array(writer, reader)
 	case event.Map:
 		return r.mapping(writer, reader)
+	default:
+		return leaf(writer, reader)
 	}
-	return leaf(writer, reader)
 }
 
 // writtenUnion unwraps what goavro returns for a union: nil, or a map of one entry
@@ -108,10 +121,10 @@ func (r *resolver) writtenUnion(writer, reader *event.Type) (convert, error) {
 		if v == nil {
 			return null.apply(nil)
 		}
-		for name, inner := range v.(map[string]any) {
+		for name, inner := range as[map[string]any](v) {
 			return branches[name].apply(inner)
 		}
-		return nil, nil
+		return nil, errors.New("a union without a branch")
 	}, nil
 }
 
@@ -128,7 +141,7 @@ type fieldPlan struct {
 }
 
 func (p *recordPlan) convert(v any) (any, error) {
-	m := v.(map[string]any)
+	m := as[map[string]any](v)
 	values := make([]any, len(p.fields))
 	for i := range p.fields {
 		f := &p.fields[i]
@@ -214,7 +227,7 @@ func enum(writer, reader *event.Type) convert {
 		known[symbol] = slices.Contains(reader.Symbols, symbol)
 	}
 	return func(v any) (any, error) {
-		if known[v.(string)] {
+		if known[as[string](v)] {
 			return v, nil
 		}
 		if reader.Default == "" {
@@ -230,7 +243,7 @@ func (r *resolver) array(writer, reader *event.Type) (convert, error) {
 		return nil, err
 	}
 	return func(v any) (any, error) {
-		items := v.([]any)
+		items := as[[]any](v)
 		for i, x := range items {
 			y, err := item(x)
 			if err != nil {
@@ -248,7 +261,7 @@ func (r *resolver) mapping(writer, reader *event.Type) (convert, error) {
 		return nil, err
 	}
 	return func(v any) (any, error) {
-		m := v.(map[string]any)
+		m := as[map[string]any](v)
 		for key, x := range m {
 			y, err := item(x)
 			if err != nil {

@@ -8,6 +8,7 @@ package event
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -55,9 +56,9 @@ type Record struct {
 
 // Header returns the last value of the named header, or nil.
 func (r *Record) Header(name string) []byte {
-	for i := len(r.Headers) - 1; i >= 0; i-- {
-		if r.Headers[i].Key == name {
-			return r.Headers[i].Value
+	for _, h := range slices.Backward(r.Headers) {
+		if h.Key == name {
+			return h.Value
 		}
 	}
 	return nil

@@ -6,8 +6,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/stretchr/testify/require"
+
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 func TestParseSchema(t *testing.T) {
@@ -22,6 +23,7 @@ func TestParseSchema(t *testing.T) {
 			{"name": "again", "type": ["null", "other.State", {"type": "shop.Line"}]},
 			{"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}},
 			{"name": "tooBig", "type": {"type": "fixed", "name": "F", "size": 2, "logicalType": "decimal", "precision": 5}},
+			{"name": "ref", "type": {"type": "F", "logicalType": "decimal", "precision": 2}},
 			{"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
 			{"name": "onString", "type": {"type": "string", "logicalType": "date"}},
 			{"name": "nested", "type": {"type": {"type": "map", "values": "int"}}}
@@ -31,13 +33,15 @@ func TestParseSchema(t *testing.T) {
 	state := &event.Type{Kind: event.Enum, Name: "other.State", Symbols: []string{"a", "b"}, Default: "a"}
 	order := &event.Type{Kind: event.Rec, Name: "shop.Order", Doc: "An order.", Aliases: []string{"shop.Purchase", "old.Order"}}
 	line := &event.Type{Kind: event.Rec, Name: "shop.Line", Fields: []*event.Field{{Name: "of", Type: order}}}
+	fixed := &event.Type{Kind: event.Fixed, Name: "shop.F", Size: 2}
 	order.Fields = []*event.Field{
 		{Name: "id", Type: &event.Type{Kind: event.String}, Doc: "Its id.", Props: map[string]json.RawMessage{"sensitive": json.RawMessage("true")}},
 		{Name: "lines", Aliases: []string{"rows"}, Default: json.RawMessage("[]"), Type: &event.Type{Kind: event.Array, Items: line}},
 		{Name: "state", Type: state},
 		{Name: "again", Type: &event.Type{Kind: event.Union, Branches: []*event.Type{{Kind: event.Null}, state, line}}},
 		{Name: "price", Type: &event.Type{Kind: event.Bytes, Logical: "decimal", Precision: 9, Scale: 2}},
-		{Name: "tooBig", Type: &event.Type{Kind: event.Fixed, Name: "shop.F", Size: 2}},
+		{Name: "tooBig", Type: fixed},
+		{Name: "ref", Type: fixed},
 		{Name: "at", Type: &event.Type{Kind: event.Long, Logical: "timestamp-millis"}},
 		{Name: "onString", Type: &event.Type{Kind: event.String}},
 		{Name: "nested", Type: &event.Type{Kind: event.Map, Items: &event.Type{Kind: event.Int}}},

@@ -3,6 +3,7 @@ package event
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"math/big"
@@ -183,7 +184,7 @@ func appendFloat(dst []byte, f float64) []byte {
 func appendString(dst []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			quoted, _ := json.Marshal(s) // a string always marshals
+			quoted, _ := json.Marshal(s) //nolint:errchkjson // a string always marshals
 			return append(dst, quoted...)
 		}
 	}
@@ -199,7 +200,7 @@ func Text(v any) (string, error) {
 	case string:
 		return v, nil
 	case nil:
-		return "", fmt.Errorf("null has no text")
+		return "", errors.New("null has no text")
 	case []any, map[string]any, *Object:
 		return "", fmt.Errorf("%T has no text", v)
 	}
