@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,29 +32,32 @@ type dialect interface {
 	// onCollision ends an INSERT: a row whose key exists gets the new values of the
 	// other columns. Without others it stays as it is. Columns are not yet quoted.
 	onCollision(key, others []string) string
-	// lockRows ends the SELECT of rows that an INSERT just made or collided with:
-	// after it they must be locked until the transaction ends.
-	lockRows() string
-	// maxConnections bounds the pool; concurrency is what the target wants.
-	maxConnections(concurrency int) int
-
-	// scalar makes an argument for the driver from a value that is neither null nor
-	// composite: one of bool, int64, float64, string and []byte.
+	// scalar makes an argument for the driver from a value that is not composite:
+	// nil, or one of bool, int64, float64, string and []byte.
 	scalar(v any) (any, error)
-	// columnTypes are for the tables that we create.
-	columnTypes() columnTypes
-	// versionsTable is the statement that creates the table of guards.
-	versionsTable() string
 	// describe returns a query for a table's columns, as pairs of an empty text and a
 	// name, and one for pairs of a unique index and one of its columns, both with the
 	// same arguments. A table that does not exist has no columns.
 	describe(schema, table string) (columns, indexes string, args []any)
-	// sameName reports whether two column names are one to the database.
-	sameName(a, b string) bool
-
 	// classify tells the class of an error that the database or its driver returned,
 	// by its code; false if it is not of theirs.
 	classify(err error) (connector.Class, bool)
+	// traits are what needs no code.
+	traits() traits
+}
+
+// traits are constants of a dialect.
+type traits struct {
+	// lockRows ends the SELECT of rows that an INSERT just made or collided with:
+	// after it they must be locked until the transaction ends.
+	lockRows string
+	// oneWriter is set if a second connection would only wait for the first.
+	oneWriter bool
+	// foldsCase is set if names of columns that differ in case are one.
+	foldsCase bool
+	types     columnTypes
+	// tableOptions ends a CREATE TABLE.
+	tableOptions string
 }
 
 // errDSN does not wrap what the parsers say: they quote parts of the password.
@@ -80,8 +84,6 @@ func parseDSN(dsn string) (*url.URL, dialect, error) {
 // means that the database has no form for the value.
 func argument(d dialect, v any) (any, error) {
 	switch v := v.(type) {
-	case nil:
-		return nil, nil
 	case []any, map[string]any, *event.Object:
 		text, err := event.AppendJSON(nil, v)
 		return string(text), err
@@ -92,7 +94,7 @@ func argument(d dialect, v any) (any, error) {
 	case int:
 		return int64(v), nil
 	case uint64:
-		return fmt.Sprint(v), nil
+		return strconv.FormatUint(v, 10), nil
 	}
 	return d.scalar(v)
 }

@@ -1,14 +1,15 @@
 package sql
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // guard is what policysync_versions holds for one key: the version that the
@@ -62,6 +63,17 @@ var (
 
 const guardTable = "policysync_versions"
 
+// newGuardTable describes the table of the guards.
+func newGuardTable(d dialect) *table {
+	t := &table{name: guardTable, dialect: d, columns: slices.Concat(guardKey, guardValues), key: []int{0, 1}, exact: true}
+	for _, kind := range []event.Kind{
+		event.String, event.String, event.Long, event.Boolean, event.String, event.Long, event.Long, event.String,
+	} {
+		t.trees = append(t.trees, &connector.Tree{Expr: &connector.Expr{Type: &event.Type{Kind: kind}}})
+	}
+	return t
+}
+
 // lockGuards returns the guards of the keys, which stay locked until tx ends. A
 // key that has none gets a row first: what does not exist can't be locked. Keys
 // are taken in order, so that two transactions never wait for each other.
@@ -75,7 +87,7 @@ func (c *Connector) lockGuards(ctx context.Context, tx *sql.Tx, keys []string) (
 	}
 	held := make(map[string]guard, len(keys))
 	for part := range slices.Chunk(keys, maxArguments-1) {
-		if err := c.readGuards(ctx, tx, part, c.dialect.lockRows(), held); err != nil {
+		if err := c.readGuards(ctx, tx, part, c.dialect.traits().lockRows, held); err != nil {
 			return nil, err
 		}
 	}
@@ -96,7 +108,7 @@ func (c *Connector) readGuards(ctx context.Context, q querier, keys []string, en
 		w.separate(i, ", ").argument(key)
 	}
 	w.text(") ORDER BY " + c.dialect.quote("key") + ending)
-	rows, err := q.QueryContext(ctx, w.String(), w.arguments...)
+	rows, err := q.QueryContext(ctx, w.sql(), w.arguments...)
 	if err != nil {
 		return fmt.Errorf("read versions: %w", err)
 	}
@@ -124,8 +136,8 @@ func (c *Connector) readGuards(ctx context.Context, q querier, keys []string, en
 // saveGuards writes the guards of the keys that changed.
 func (c *Connector) saveGuards(ctx context.Context, tx *sql.Tx, changed map[string]guard) error {
 	rows := make([][]any, 0, len(changed))
-	for key, g := range changed {
-		keys := []byte("{}")
+	for _, key := range slices.Sorted(maps.Keys(changed)) {
+		g, keys := changed[key], []byte("{}")
 		if g.keys != nil {
 			var err error
 			if keys, err = json.Marshal(g.keys); err != nil {
@@ -140,7 +152,6 @@ func (c *Connector) saveGuards(ctx context.Context, tx *sql.Tx, changed map[stri
 			c.target, key, version, g.deleted, g.topicID, int64(g.partition), g.offset, string(keys),
 		})
 	}
-	slices.SortFunc(rows, func(a, b []any) int { return cmp.Compare(a[1].(string), b[1].(string)) })
 	return c.writeGuards(ctx, tx, rows, guardValues)
 }
 

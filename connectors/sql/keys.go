@@ -62,7 +62,9 @@ func (k *rowKey) UnmarshalJSON(text []byte) error {
 	*k = make(rowKey, len(fields))
 	for column, raw := range fields {
 		var i int64
-		var b struct{ Base64 *[]byte }
+		var b struct {
+			Base64 *[]byte `json:"base64"`
+		}
 		switch {
 		case json.Unmarshal(raw, &i) == nil && string(raw) != "null":
 			(*k)[column] = i

@@ -71,12 +71,6 @@ func (d mysql) onCollision(key, others []string) string {
 	return " ON DUPLICATE KEY UPDATE " + strings.Join(set, ", ")
 }
 
-// lockRows is empty: the INSERT has locked the rows that it collided with. FOR
-// UPDATE would wait for all the rows that the SELECT scans, and so deadlock.
-func (mysql) lockRows() string { return "" }
-
-func (mysql) maxConnections(concurrency int) int { return concurrency }
-
 func (mysql) scalar(v any) (any, error) {
 	if t, ok := v.(time.Time); ok {
 		return t.UTC().Format("2006-01-02 15:04:05.999999"), nil
@@ -84,30 +78,23 @@ func (mysql) scalar(v any) (any, error) {
 	return finite(v)
 }
 
-func (mysql) columnTypes() columnTypes {
-	return columnTypes{
-		text: "LONGTEXT CHARACTER SET utf8mb4",
-		// A key of the default collation would make one row of "a" and "A".
-		key:     "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-		boolean: "BOOLEAN", integer: "BIGINT", float: "DOUBLE", bytes: "LONGBLOB", timestamp: "DATETIME(6)", date: "DATE",
-		clock: "TIME(6)", json: "JSON", decimal: "DECIMAL(%d, %d)", maxPrecision: 65,
+func (mysql) traits() traits {
+	return traits{
+		// The INSERT has locked the rows that it collided with. FOR UPDATE would wait
+		// for all the rows that the SELECT scans, and so deadlock.
+		lockRows:  "",
+		foldsCase: true,
+		types: columnTypes{
+			text: "LONGTEXT CHARACTER SET utf8mb4",
+			// A key of the default collation would make one row of "a" and "A", and one of
+			// any collation that both MySQL and MariaDB know, of "a" and "a ".
+			key:      "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+			exactKey: "VARBINARY(1024)",
+			boolean:  "BOOLEAN", integer: "BIGINT", float: "DOUBLE", bytes: "LONGBLOB", timestamp: "DATETIME(6)",
+			date: "DATE", clock: "TIME(6)", json: "JSON", decimal: "DECIMAL(%d, %d)", maxPrecision: 65,
+		},
+		tableOptions: " ENGINE=InnoDB",
 	}
-}
-
-// versionsTable keeps keys as bytes: every collation that both MySQL and MariaDB
-// know takes "a" and "a " for equal.
-func (mysql) versionsTable() string {
-	return "CREATE TABLE policysync_versions (\n" +
-		"  target VARBINARY(64) NOT NULL,\n" +
-		"  `key` VARBINARY(1024) NOT NULL,\n" +
-		"  `version` BIGINT,\n" +
-		"  deleted BOOLEAN NOT NULL,\n" +
-		"  topic_id CHAR(36) NOT NULL,\n" +
-		"  `partition` INT NOT NULL,\n" +
-		"  `offset` BIGINT NOT NULL,\n" +
-		"  row_keys LONGTEXT CHARACTER SET utf8mb4 NOT NULL,\n" +
-		"  PRIMARY KEY (target, `key`)\n" +
-		") ENGINE=InnoDB"
 }
 
 func (mysql) describe(schema, table string) (columns, indexes string, args []any) {
@@ -120,8 +107,6 @@ func (mysql) describe(schema, table string) (columns, indexes string, args []any
 			" WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0 AND sub_part IS NULL",
 		args
 }
-
-func (mysql) sameName(a, b string) bool { return strings.EqualFold(a, b) }
 
 // classify goes by the error number where its SQLSTATE says too little (MySQL 8
 // server error reference; the numbers from 1900 to 1999 and from 4000 are MariaDB's).

@@ -35,10 +35,6 @@ func (postgres) placeholder(n int) string { return "$" + strconv.Itoa(n) }
 
 func (d postgres) onCollision(key, others []string) string { return onConflict(d, key, others) }
 
-func (postgres) lockRows() string { return " FOR UPDATE" }
-
-func (postgres) maxConnections(concurrency int) int { return concurrency }
-
 func (postgres) scalar(v any) (any, error) {
 	if t, ok := v.(time.Time); ok {
 		return t.UTC().Format(time.RFC3339Nano), nil
@@ -46,25 +42,12 @@ func (postgres) scalar(v any) (any, error) {
 	return v, nil
 }
 
-func (postgres) columnTypes() columnTypes {
-	return columnTypes{
-		text: "text", key: "text", boolean: "boolean", integer: "bigint", float: "double precision", bytes: "bytea",
-		timestamp: "timestamptz", date: "date", clock: "time", json: "jsonb", decimal: "numeric(%d, %d)", maxPrecision: 1000,
-	}
-}
-
-func (postgres) versionsTable() string {
-	return `CREATE TABLE policysync_versions (
-  target text NOT NULL,
-  "key" text NOT NULL,
-  "version" bigint,
-  deleted boolean NOT NULL,
-  topic_id text NOT NULL,
-  "partition" integer NOT NULL,
-  "offset" bigint NOT NULL,
-  row_keys text NOT NULL,
-  PRIMARY KEY (target, "key")
-)`
+func (postgres) traits() traits {
+	return traits{lockRows: " FOR UPDATE", types: columnTypes{
+		text: "text", key: "text", exactKey: "text", boolean: "boolean", integer: "bigint", float: "double precision",
+		bytes: "bytea", timestamp: "timestamptz", date: "date", clock: "time", json: "jsonb", decimal: "numeric(%d, %d)",
+		maxPrecision: 1000,
+	}}
 }
 
 func (d postgres) describe(schema, table string) (columns, indexes string, args []any) {
@@ -78,8 +61,6 @@ func (d postgres) describe(schema, table string) (columns, indexes string, args 
 			WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL`,
 		[]any{name}
 }
-
-func (postgres) sameName(a, b string) bool { return a == b }
 
 // classify goes by SQLSTATE (PostgreSQL documentation, appendix A).
 func (postgres) classify(err error) (connector.Class, bool) {

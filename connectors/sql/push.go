@@ -103,8 +103,7 @@ func (c *Connector) failure(ctx context.Context, err error) error {
 		}
 		return connector.AsUnavailable(fmt.Errorf("%w (%w)", err, ended))
 	}
-	var marked *connector.Error
-	if errors.As(err, &marked) {
+	if _, marked := errors.AsType[*connector.Error](err); marked {
 		return err
 	}
 	if class, ok := c.dialect.classify(err); ok {

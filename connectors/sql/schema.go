@@ -43,7 +43,7 @@ func (c *Connector) fitTables(ctx context.Context) error {
 // missingTables returns the tables that are to be created. Its error names all
 // that does not fit; it is permanent, since no attempt cures it.
 func (c *Connector) missingTables(ctx context.Context) ([]*table, error) {
-	guards := &table{name: guardTable, dialect: c.dialect, columns: slices.Concat(guardKey, guardValues), key: []int{0, 1}}
+	guards := newGuardTable(c.dialect)
 	var missing []*table
 	var faults []string
 	for _, t := range append([]*table{guards}, c.shape.tables()...) {
@@ -68,9 +68,6 @@ func (c *Connector) missingTables(ctx context.Context) ([]*table, error) {
 // createTable creates a table, or lets another member of the group have done it.
 func (c *Connector) createTable(ctx context.Context, t *table) error {
 	ddl := t.definition()
-	if t.name == guardTable {
-		ddl = c.dialect.versionsTable()
-	}
 	_, err := c.db.ExecContext(ctx, ddl)
 	if err == nil {
 		c.log.InfoContext(ctx, "created table", "table", t.name)
@@ -90,8 +87,13 @@ func (c *Connector) compareTable(ctx context.Context, t *table) (exists bool, fa
 	if err != nil || len(groups) == 0 {
 		return false, nil, err
 	}
+	same := func(want string) func(string) bool {
+		return func(have string) bool {
+			return have == want || c.dialect.traits().foldsCase && strings.EqualFold(have, want)
+		}
+	}
 	for _, want := range t.columns {
-		if !slices.ContainsFunc(groups[""], func(have string) bool { return c.dialect.sameName(have, want) }) {
+		if !slices.ContainsFunc(groups[""], same(want)) {
 			faults = append(faults, fmt.Sprintf("table %q has no column %q", t.name, want))
 		}
 	}
@@ -100,9 +102,8 @@ func (c *Connector) compareTable(ctx context.Context, t *table) (exists bool, fa
 	}
 	key := t.keyColumns()
 	for _, index := range groups {
-		if len(index) == len(key) && !slices.ContainsFunc(key, func(want string) bool {
-			return !slices.ContainsFunc(index, func(have string) bool { return c.dialect.sameName(have, want) })
-		}) {
+		lacks := func(column string) bool { return !slices.ContainsFunc(index, same(column)) }
+		if len(index) == len(key) && !slices.ContainsFunc(key, lacks) {
 			return true, faults, nil
 		}
 	}

@@ -52,7 +52,7 @@ func TestTellsHowToCreateATable(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
 	_, err = c.Push(t.Context(), prepared(t, c, change{key: "a", deleted: true}))
 	require.ErrorContains(t, err, `create table "policysync_versions": `)
-	require.ErrorContains(t, err, "; create it with: "+sqlite{}.versionsTable())
+	require.ErrorContains(t, err, "; create it with: "+"CREATE TABLE \"policysync_versions\" (\n  \"target\" TEXT NOT NULL,")
 	require.Equal(t, connector.Unavailable, connector.Classify(err))
 }
 
@@ -102,11 +102,11 @@ func TestCreatesTablesForEveryKind(t *testing.T) {
 	require.NoError(t, err)
 	want := []string{"p1 1 9223372036854775807 0.1 \x00\xff 2026-02-28T22:59:58.123456Z 2026-02-28 01:30:00 12345678901234567.90 " +
 		`[{"z":1,"a":"ü'\\"}] <nil>`}
-	require.Empty(t, cmp.Diff(want, dump(t, db, `SELECT * FROM kinds`)), "(-want +got)")
+	require.Empty(t, cmp.Diff(want, dump(t, db, `SELECT id, flag, count, ratio, raw, at, day, clock, fee, list, "nothing" FROM kinds`)), "(-want +got)")
 
 	_, err = c.Push(t.Context(), prepared(t, c, change{key: "k", offset: 2, deleted: true}))
 	require.NoError(t, err)
-	require.Empty(t, dump(t, db, `SELECT * FROM kinds`), "a row is found by a key of two kinds")
+	require.Empty(t, dump(t, db, `SELECT id FROM kinds`), "a row is found by a key of two kinds")
 }
 
 func TestPrepareRefuses(t *testing.T) {
@@ -128,7 +128,7 @@ func TestPrepareRefuses(t *testing.T) {
 	}
 	text, err := prepared(t, c, change{key: "a", version: 3, fields: object("id", "a", "rules", []any{rule(int64(1))})}).Document.(*document).MarshalJSON()
 	require.NoError(t, err)
-	require.Equal(t, `{"policies":[{"id":"a","title":null,"version":3}],"policy_rules":[{"policy_id":"a","no":1,"text":""}]}`, string(text))
+	require.Empty(t, cmp.Diff(`{"policies":[{"id":"a","title":null,"version":3}],"policy_rules":[{"policy_id":"a","no":1,"text":""}]}`, string(text)), "columns keep their order (-want +got)")
 }
 
 func TestClassify(t *testing.T) {

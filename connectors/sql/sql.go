@@ -79,7 +79,10 @@ func New(_ context.Context, cfg *Config, env connector.Env) (connector.Connector
 	} else {
 		c.shape = newTables(d, cfg.Tables)
 	}
-	limit := d.maxConnections(max(env.Concurrency, 1))
+	limit := max(env.Concurrency, 1)
+	if d.traits().oneWriter {
+		limit = 1
+	}
 	c.db.SetMaxOpenConns(limit)
 	c.db.SetMaxIdleConns(limit)
 	// After a fail-over the old address may lead to a server that only reads.

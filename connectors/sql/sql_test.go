@@ -77,51 +77,51 @@ func rules(name string, replace bool) connector.Named[Table] {
 	}}
 }
 
-func newConnector(t testing.TB, cfg Config) *Connector {
-	t.Helper()
-	require.Empty(t, cfg.Validate())
-	c, err := New(t.Context(), &cfg, connector.Env{
+func newConnector(tb testing.TB, cfg Config) *Connector {
+	tb.Helper()
+	require.Empty(tb, cfg.Validate())
+	c, err := New(tb.Context(), &cfg, connector.Env{
 		Target: "legacy", Logger: slog.New(slog.DiscardHandler), Timeout: 10 * time.Second, Concurrency: 4, BatchSize: 100,
 	})
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return c.(*Connector)
 }
 
 // database makes an empty SQLite database; its parameters make a wait for a lock
 // as long as the test wants, and a commit quick.
-func database(t testing.TB, busyTimeout time.Duration) (connector.Secret, *sql.DB) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "legacy.db")
+func database(tb testing.TB, busyTimeout time.Duration) (connector.Secret, *sql.DB) {
+	tb.Helper()
+	file := filepath.Join(tb.TempDir(), "legacy.db")
 	db, err := sql.Open("sqlite", "file:"+file)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, db.Close()) })
 	dsn := fmt.Sprintf("sqlite://%s?_pragma=busy_timeout(%d)&_pragma=synchronous(off)", file, busyTimeout.Milliseconds())
 	return connector.NewSecret(dsn), db
 }
 
-func exec(t testing.TB, db *sql.DB, statements ...string) {
-	t.Helper()
+func exec(tb testing.TB, db *sql.DB, statements ...string) {
+	tb.Helper()
 	for _, s := range statements {
 		_, err := db.Exec(s)
-		require.NoError(t, err, "%s", s)
+		require.NoError(tb, err, "%s", s)
 	}
 }
 
 // dump returns the rows of a query as text.
-func dump(t testing.TB, db *sql.DB, query string) []string {
-	t.Helper()
+func dump(tb testing.TB, db *sql.DB, query string) []string {
+	tb.Helper()
 	rows, err := db.Query(query)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	defer rows.Close()
 	names, err := rows.Columns()
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	var lines []string
 	for rows.Next() {
 		values, into := make([]any, len(names)), make([]any, len(names))
 		for i := range values {
 			into[i] = &values[i]
 		}
-		require.NoError(t, rows.Scan(into...))
+		require.NoError(tb, rows.Scan(into...))
 		for i, v := range values {
 			if b, ok := v.([]byte); ok {
 				values[i] = string(b)
@@ -129,7 +129,7 @@ func dump(t testing.TB, db *sql.DB, query string) []string {
 		}
 		lines = append(lines, strings.TrimSuffix(fmt.Sprintln(values...), "\n"))
 	}
-	require.NoError(t, rows.Err())
+	require.NoError(tb, rows.Err())
 	return lines
 }
 
@@ -177,6 +177,7 @@ func object(pairs ...any) *event.Object {
 }
 
 func readPolicies(t *testing.T, db *sql.DB) map[string]connectortest.Record {
+	t.Helper()
 	held := map[string]connectortest.Record{}
 	rows, err := db.Query(`SELECT id, title, version FROM policies`)
 	require.NoError(t, err)
@@ -195,18 +196,24 @@ func TestConformance(t *testing.T) {
 	connectortest.Run(t, connectortest.Harness{
 		Guarded: true, RefusesBadTitle: true,
 		New: func(t *testing.T) connectortest.System {
+			t.Helper()
 			dsn, db := database(t, time.Minute)
 			exec(t, db, `CREATE TABLE policies (id TEXT PRIMARY KEY, title TEXT CHECK (title <> '`+connectortest.BadTitle+`'), version INTEGER)`)
 			return connectortest.System{
 				Connector: newConnector(t, Config{DSN: dsn, Tables: []connector.Named[Table]{policies()}}),
-				Applied:   func(t *testing.T) map[string]connectortest.Record { return readPolicies(t, db) },
+				Applied: func(t *testing.T) map[string]connectortest.Record {
+					t.Helper()
+					return readPolicies(t, db)
+				},
 				Fail: map[connector.Class]func(*testing.T) func(){
 					connector.Permanent: func(t *testing.T) func() {
+						t.Helper()
 						exec(t, db, `ALTER TABLE policies RENAME TO hidden`)
 						return func() { exec(t, db, `ALTER TABLE hidden RENAME TO policies`) }
 					},
 				},
 				Stall: func(t *testing.T) <-chan struct{} {
+					t.Helper()
 					lock(t, db)
 					arrived := make(chan struct{})
 					close(arrived)
@@ -218,12 +225,13 @@ func TestConformance(t *testing.T) {
 }
 
 // lock takes the whole database until the test ends.
-func lock(t testing.TB, db *sql.DB) {
-	conn, err := db.Conn(t.Context())
-	require.NoError(t, err)
-	_, err = conn.ExecContext(t.Context(), `BEGIN EXCLUSIVE`)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, conn.Close()) })
+func lock(tb testing.TB, db *sql.DB) {
+	tb.Helper()
+	conn, err := db.Conn(tb.Context())
+	require.NoError(tb, err)
+	_, err = conn.ExecContext(tb.Context(), `BEGIN EXCLUSIVE`)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, conn.Close()) })
 }
 
 func TestLockIsTransient(t *testing.T) {

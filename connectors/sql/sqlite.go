@@ -4,7 +4,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"net/url"
-	"strings"
 	"time"
 
 	sqlitedriver "modernc.org/sqlite"
@@ -39,12 +38,6 @@ func (sqlite) placeholder(int) string { return "?" }
 
 func (d sqlite) onCollision(key, others []string) string { return onConflict(d, key, others) }
 
-// lockRows is empty: a transaction that writes has the whole database.
-func (sqlite) lockRows() string { return "" }
-
-// maxConnections is one: a second one would only wait for the first.
-func (sqlite) maxConnections(int) int { return 1 }
-
 func (sqlite) scalar(v any) (any, error) {
 	if t, ok := v.(time.Time); ok {
 		return t.UTC().Format(time.RFC3339Nano), nil
@@ -52,27 +45,13 @@ func (sqlite) scalar(v any) (any, error) {
 	return finite(v)
 }
 
-// columnTypes are those of the storage classes. A decimal is text: as a number it
-// would lose digits.
-func (sqlite) columnTypes() columnTypes {
-	return columnTypes{
-		text: "TEXT", key: "TEXT", boolean: "INTEGER", integer: "INTEGER", float: "REAL", bytes: "BLOB",
+// traits have types of the storage classes. A decimal is text: as a number it would
+// lose digits. A transaction that writes has the whole database locked.
+func (sqlite) traits() traits {
+	return traits{oneWriter: true, foldsCase: true, types: columnTypes{
+		text: "TEXT", key: "TEXT", exactKey: "TEXT", boolean: "INTEGER", integer: "INTEGER", float: "REAL", bytes: "BLOB",
 		timestamp: "TEXT", date: "TEXT", clock: "TEXT", json: "TEXT", decimal: "TEXT",
-	}
-}
-
-func (sqlite) versionsTable() string {
-	return `CREATE TABLE policysync_versions (
-  target TEXT NOT NULL,
-  "key" TEXT NOT NULL,
-  "version" INTEGER,
-  deleted INTEGER NOT NULL,
-  topic_id TEXT NOT NULL,
-  "partition" INTEGER NOT NULL,
-  "offset" INTEGER NOT NULL,
-  row_keys TEXT NOT NULL,
-  PRIMARY KEY (target, "key")
-)`
+	}}
 }
 
 func (sqlite) describe(schema, table string) (columns, indexes string, args []any) {
@@ -85,8 +64,6 @@ func (sqlite) describe(schema, table string) (columns, indexes string, args []an
 			UNION ALL SELECT 'the primary key', name FROM pragma_table_info(?1, ?2) WHERE pk > 0`,
 		[]any{table, schema}
 }
-
-func (sqlite) sameName(a, b string) bool { return strings.EqualFold(a, b) }
 
 // classify goes by the primary result code (SQLite, "Result and Error Codes").
 func (sqlite) classify(err error) (connector.Class, bool) {

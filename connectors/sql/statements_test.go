@@ -60,12 +60,12 @@ func TestStatements(t *testing.T) {
 	}
 	results := c.PushBatch(t.Context(), batch)
 	require.Equal(t, []connector.Result{{}, {}, {Receipt: connector.Receipt{Stale: true}}, {}}, results)
-	require.Equal(t, []string{"p1 T3 3 :key=k"}, dump(t, db, `SELECT * FROM policies`))
-	require.Empty(t, dump(t, db, `SELECT * FROM gone`), "a key that was never upserted has no id to delete")
+	require.Equal(t, []string{"p1 T3 3 :key=k"}, dump(t, db, `SELECT id, title, version, by FROM policies`))
+	require.Empty(t, dump(t, db, `SELECT id, who FROM gone`), "a key that was never upserted has no id to delete")
 
 	_, err := c.Push(t.Context(), prepared(t, c, change{key: "k", offset: 5, deleted: true}))
 	require.NoError(t, err)
-	require.Equal(t, []string{"p1 k"}, dump(t, db, `SELECT * FROM gone`))
+	require.Equal(t, []string{"p1 k"}, dump(t, db, `SELECT id, who FROM gone`))
 
 	text, err := prepared(t, c, upsert(6)).Document.(*document).MarshalJSON()
 	require.NoError(t, err)

@@ -25,6 +25,8 @@ type table struct {
 	each     *connector.Expr
 	as       string
 	replace  bool
+	// exact is set if two keys that differ in any byte are two.
+	exact bool
 }
 
 // tableSet writes the rows of several tables.

@@ -12,8 +12,9 @@ import (
 // columnTypes are the types of a database's columns, by what they are to hold.
 type columnTypes struct {
 	text, boolean, integer, float, bytes, timestamp, date, clock, json string
-	// key is for text in a key: MySQL indexes no text of any length.
-	key string
+	// key is for text in a key: MySQL indexes no text of any length. exactKey also
+	// tells apart what differs in a trailing space.
+	key, exactKey string
 	// decimal has verbs for precision and scale, or none; maxPrecision bounds them.
 	decimal      string
 	maxPrecision int
@@ -38,7 +39,7 @@ func (c columnTypes) of(t *event.Type, key bool) string {
 	case t.Logical != "":
 		return c.orKey(c.text, key)
 	}
-	switch t.Kind {
+	switch t.Kind { //nolint:exhaustive // the rest is text
 	case event.Boolean:
 		return c.boolean
 	case event.Int, event.Long:
@@ -82,7 +83,7 @@ func typeOf(tree *connector.Tree) *event.Type {
 
 // definition is the statement that creates the table.
 func (t *table) definition() string {
-	w := newWriter(t.dialect)
+	w, d := newWriter(t.dialect), t.dialect.traits()
 	w.text("CREATE TABLE " + quoteTable(t.dialect, t.name) + " (")
 	for i, column := range t.columns {
 		values := &event.Type{Kind: event.Long} // of the version column
@@ -90,13 +91,17 @@ func (t *table) definition() string {
 			values = typeOf(t.trees[i])
 		}
 		key := slices.Contains(t.key, i)
-		w.text("\n  " + t.dialect.quote(column) + " " + t.dialect.columnTypes().of(values, key))
+		columnType := d.types.of(values, key)
+		if key && t.exact {
+			columnType = d.types.exactKey
+		}
+		w.text("\n  " + t.dialect.quote(column) + " " + columnType)
 		if key {
 			w.text(" NOT NULL")
 		}
 		w.text(",")
 	}
-	return w.text("\n  PRIMARY KEY (" + quoteAll(t.dialect, t.keyColumns()) + ")\n)").String()
+	return w.text("\n  PRIMARY KEY (" + quoteAll(t.dialect, t.keyColumns()) + ")\n)" + d.tableOptions).sql()
 }
 
 // expressions calls yield for each expression of the tree until it returns false.

@@ -13,34 +13,35 @@ const maxArguments = 30_000
 
 // writer builds a statement with its arguments.
 type writer struct {
-	strings.Builder
 	dialect   dialect
+	texts     []string
 	arguments []any
 }
 
 func newWriter(d dialect) *writer { return &writer{dialect: d} }
 
 func (w *writer) text(s string) *writer {
-	w.WriteString(s)
+	w.texts = append(w.texts, s)
 	return w
 }
 
 // separate writes the separator, except before the first of a list.
 func (w *writer) separate(i int, separator string) *writer {
 	if i > 0 {
-		w.WriteString(separator)
+		w.text(separator)
 	}
 	return w
 }
 
 func (w *writer) argument(v any) *writer {
 	w.arguments = append(w.arguments, v)
-	w.WriteString(w.dialect.placeholder(len(w.arguments)))
-	return w
+	return w.text(w.dialect.placeholder(len(w.arguments)))
 }
 
+func (w *writer) sql() string { return strings.Join(w.texts, "") }
+
 func (w *writer) exec(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, w.String(), w.arguments...)
+	_, err := tx.ExecContext(ctx, w.sql(), w.arguments...)
 	return err
 }
 
