@@ -6,9 +6,10 @@
 // and what is done with a document for each connector.
 //
 // The variables are event (null on a tombstone), key, headers, topic, partition,
-// offset and timestamp. A field that may be null is an optional value: it is null
-// in a document, and event.?agent.?email.orValue("none") in an expression. Enums,
-// uuids, dates (2006-01-02) and decimals (all their digits) are strings.
+// offset and timestamp. A field of null is null; has(event.agent) tells whether a
+// field is there and not null, and event.?agent.?email.orValue("none") gives another
+// value in its place. Enums, uuids, dates (2006-01-02) and decimals (all their
+// digits) are strings.
 package mapping
 
 import (
@@ -221,9 +222,6 @@ func itemType(l *Loop, s *event.Schema) (*types.Type, error) {
 		return cel.DynType, nil // reported at the list itself
 	}
 	t := checked.OutputType()
-	if t.Kind() == types.OpaqueKind && t.TypeName() == "optional_type" {
-		t = t.Parameters()[0]
-	}
 	switch t.Kind() {
 	case types.ListKind:
 		return t.Parameters()[0], nil
@@ -238,9 +236,6 @@ func itemType(l *Loop, s *event.Schema) (*types.Type, error) {
 func (p *program) wanted(t *types.Type) error {
 	want, ok := map[string]*types.Type{"bool": cel.BoolType, "int": cel.IntType, "string": cel.StringType}[p.decl.Want]
 	if !ok || t.Kind() == types.DynKind || t.IsExactType(want) {
-		return nil
-	}
-	if p.decl.Want != "bool" && t.IsExactType(types.NewOptionalType(want)) {
 		return nil
 	}
 	return fmt.Errorf("the expression is %s, want %s", t, p.decl.Want)
@@ -326,7 +321,7 @@ func (c *compiled) meant(message string) string {
 	if !ok || slices.Contains(c.words, word) {
 		return ""
 	}
-	if near := Nearest(word, c.words); near != "" {
+	if near := Nearest(word, c.words); near != "" && !strings.Contains(message, "did you mean") {
 		return fmt.Sprintf("; did you mean %q?", near)
 	}
 	return ""

@@ -3,7 +3,7 @@ package mapping
 // Nearest returns the word that is the fewest edits (Levenshtein) from the given
 // one, or nothing if all are further than a slip of the pen.
 func Nearest(word string, words []string) string {
-	best, least := "", max(len(word)/3, 1)
+	best, least := "", min(max(len(word)/3, 2), len(word)-1)
 	for _, w := range words {
 		if n := edits(word, w); n <= least && (best == "" || n < least) {
 			best, least = w, n

@@ -1,7 +1,6 @@
 package mapping
 
 import (
-	"fmt"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -82,12 +81,9 @@ func walk(path []string, s connector.Scope) (any, error) {
 		v = s.Locals[path[0]]
 	}
 	for _, name := range path[1:] {
-		o, ok := v.(*event.Object)
-		if v == nil || ok && o == nil {
-			return nil, nil
-		}
-		if v, ok = o.Get(name); !ok {
-			return nil, fmt.Errorf("no field %q", name)
+		var err error
+		if v, err = fieldOf(v, name); err != nil {
+			return nil, err
 		}
 	}
 	return v, nil

@@ -5,6 +5,7 @@ import (
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/hms-sme/policysync/pkg/event"
 )
@@ -15,7 +16,6 @@ type provider struct {
 	types.Provider
 	records map[string]*event.Type
 }
-
 
 // newProvider names every record of the schema.
 func newProvider(base types.Provider, s *event.Schema) *provider {
@@ -73,34 +73,28 @@ func (p *provider) FindStructFieldType(name, field string) (*types.FieldType, bo
 	if f == nil {
 		return nil, false
 	}
-	_, optional := f.Type.Nullable()
 	return &types.FieldType{
 		Type: celType(f.Type),
 		IsSet: func(target any) bool {
-			v, ok := fieldOf(target, field)
-			return ok && v != nil
+			v, err := fieldOf(target, field)
+			return err == nil && v != nil
 		},
-		GetFrom: func(target any) (any, error) {
-			v, ok := fieldOf(target, field)
-			switch {
-			case !ok:
-				return nil, fmt.Errorf("no field %q", field)
-			case !optional:
-				return v, nil
-			case v == nil:
-				return types.OptionalNone, nil
-			}
-			return types.OptionalOf(toCEL(v)), nil
-		},
+		GetFrom: func(target any) (any, error) { return fieldOf(target, field) },
 	}, true
 }
 
-func fieldOf(target any, field string) (any, bool) {
-	o, ok := target.(*event.Object)
-	if !ok {
-		return nil, false
+// fieldOf reads a field of a record. A field of null is null, so that a path ends
+// where the value does.
+func fieldOf(target any, field string) (any, error) {
+	switch o := target.(type) {
+	case *event.Object:
+		if v, ok := o.Get(field); ok || o == nil {
+			return v, nil
+		}
+	case nil, structpb.NullValue:
+		return nil, nil
 	}
-	return o.Get(field)
+	return nil, fmt.Errorf("no field %q", field)
 }
 
 // NewValue implements [types.Provider]: expressions read records and make none.
@@ -112,11 +106,10 @@ func (p *provider) NewValue(name string, fields map[string]ref.Val) ref.Val {
 }
 
 // celType is the CEL type of the values of an Avro type. A union of null and one
-// other type is an optional value; any other union is checked when it is evaluated.
+// other type is that type, which has() tells from null; any other union is checked
+// when it is evaluated.
 func celType(t *event.Type) *types.Type {
-	if inner, ok := t.Nullable(); ok {
-		return types.NewOptionalType(celType(inner))
-	}
+	t, _ = t.Nullable()
 	switch t.Logical {
 	case event.LogicalDecimal, event.LogicalDate, event.LogicalUUID:
 		return types.StringType

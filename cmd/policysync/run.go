@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hms-sme/policysync/connectors"
+	"github.com/hms-sme/policysync/pkg/app"
+)
+
+func newRun() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "run -c FILE",
+		Short: "Run the service",
+		Long: `Run one member of the consumer group until SIGTERM or SIGINT: then it stops
+fetching, lets attempts in flight end for up to drain_timeout, and commits. A
+second signal cuts this short; what was in flight is then pushed again later.`,
+		Example: example("policysync run -c policysync.yaml"),
+		Args:    cobra.NoArgs,
+	}
+	load, logger := configFlag(c), logFlags(c, "info")
+	leave := c.Flags().Bool("leave-group", false, "leave the group at the end also with an instance_id: for a scale-down")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		log, err := logger()
+		if err != nil {
+			return err
+		}
+		cfg, err := load()
+		if err != nil {
+			return err
+		}
+		a := app.New(cfg, app.Options{Version: buildVersion(), Registry: connectors.Builtin(), Logger: log, Leave: *leave})
+		err = a.Start(c.Context())
+		if err == nil {
+			<-c.Context().Done()
+			log.Info("stopping")
+		} else if c.Context().Err() != nil {
+			err = nil // told to stop before it was up
+		}
+		second := make(chan os.Signal, 1)
+		signal.Notify(second, os.Interrupt, syscall.SIGTERM)
+		stopped := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			defer cancel()
+			stopped <- a.Stop(ctx)
+		}()
+		select {
+		case <-second:
+			return errors.Join(err, errors.New("stopped by a second signal: what was in flight is pushed again by the next member"))
+		case stopErr := <-stopped:
+			return errors.Join(err, stopErr)
+		}
+	}
+	return c
+}

@@ -1,0 +1,254 @@
+// Package app is the composition root: it makes the parts that a config asks for,
+// joins them, starts and stops them. It is the only package that sees everything,
+// and it decides nothing about a record.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/admin"
+	"github.com/hms-sme/policysync/pkg/config"
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/delivery"
+	"github.com/hms-sme/policysync/pkg/kafka"
+	"github.com/hms-sme/policysync/pkg/telemetry"
+)
+
+// Options are what the config does not say.
+type Options struct {
+	Version  string
+	Registry connector.Registry
+	Logger   *slog.Logger
+	// Leave takes a static member out of the group when it stops: a scale-down.
+	Leave bool
+}
+
+// App is the service: one member of the consumer group.
+type App struct {
+	cfg *config.Config
+	o   Options
+
+	telemetry *telemetry.Telemetry
+	admin     *admin.Server
+	engine    *delivery.Engine
+	group     *kafka.Group
+	// committed is when the last commit succeeded, unix nanoseconds.
+	committed atomic.Int64
+	ready     atomic.Bool
+
+	// closers undo what Start did, last first; each with the name of the part.
+	closers []closer
+	stop    sync.Once
+}
+
+type closer struct {
+	name  string
+	close func(context.Context) error
+}
+
+// New returns an app that has started nothing.
+func New(cfg *config.Config, o Options) *App { return &App{cfg: cfg, o: o} }
+
+// Start makes every part and joins the group. It waits for Kafka and the schema
+// registry for as long as ctx allows, since expressions are checked against the
+// schemas before anything is read; the health server answers meanwhile. Stop must
+// be called also if Start fails.
+func (a *App) Start(ctx context.Context) error {
+	log := a.o.Logger
+	var err error
+	if a.telemetry, err = telemetry.Setup(ctx, a.cfg.Telemetry, a.o.Version, log); err != nil {
+		return err
+	}
+	a.onStop("telemetry", a.telemetry.Shutdown)
+	a.admin = admin.New(admin.Config{Listen: a.cfg.Health.Listen}, admin.Checks{
+		Live: a.live, Ready: a.readiness, Metrics: a.telemetry.Handler(),
+	}, log)
+	if err := a.admin.Start(ctx); err != nil {
+		return err
+	}
+	a.onStop("health server", a.admin.Stop)
+
+	p, err := a.compile(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.checkTopics(ctx); err != nil {
+		return err
+	}
+	return a.join(ctx, p)
+}
+
+// join makes the targets and the engine, and joins the group.
+func (a *App) join(ctx context.Context, p *Plan) error {
+	metrics, err := telemetry.NewMetrics(a.telemetry.MeterProvider, p.names(), a.cfg.Kafka.Topics)
+	if err != nil {
+		return fmt.Errorf("make metrics: %w", err)
+	}
+	producer, err := kafka.NewProducer(a.cfg.Kafka, a.o.Logger)
+	if err != nil {
+		return err
+	}
+	a.onStop("dead-letter producer", func(context.Context) error { return producer.Close() })
+	letters := kafka.Letters{Producer: producer, Topic: a.cfg.DeadLetters.Topic}
+	targets, err := p.targets(ctx, letters, metrics, a.o.Logger)
+	if err != nil {
+		return err
+	}
+	var group atomic.Pointer[kafka.Group]
+	a.engine = delivery.NewEngine(delivery.Config{
+		Targets: targets, Decoder: p.Decoder, Reader: p.Reader, Router: p.Router, Letters: letters,
+		CommitEvery: a.cfg.Checkpoint.Every,
+		CommitNow: func() {
+			if g := group.Load(); g != nil {
+				g.CommitNow()
+			}
+		},
+		Tracer:  telemetry.NewTracer(a.telemetry.TracerProvider, a.cfg.Kafka.Group),
+		Metrics: metrics, Logger: a.o.Logger,
+	})
+	a.onStop("targets", a.engine.Close)
+	if err := metrics.Observe(a.snapshot); err != nil {
+		return fmt.Errorf("observe metrics: %w", err)
+	}
+	for i, t := range targets {
+		go a.check(ctx, t.Name(), p.connectors[i])
+	}
+	a.group, err = kafka.Join(a.cfg.Kafka, kafka.GroupConfig{
+		Engine: a.engine, Drain: a.cfg.DrainTimeout, Interval: a.cfg.Checkpoint.Interval, Logger: a.o.Logger,
+		Committed: func(err error) {
+			metrics.Committed(err)
+			if err == nil {
+				a.committed.Store(time.Now().UnixNano())
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	group.Store(a.group)
+	a.onStop("group member", func(context.Context) error { a.group.Stop(a.o.Leave); return nil })
+	a.committed.Store(time.Now().UnixNano())
+	a.ready.Store(true)
+	a.o.Logger.Info("joined", "group", a.cfg.Kafka.Group, "topics", a.cfg.Kafka.Topics, "targets", p.names())
+	return nil
+}
+
+// check says early and loudly what a target's own check finds. It keeps nothing
+// from starting: a target that is down is the breaker's affair.
+func (a *App) check(ctx context.Context, target string, c connector.Connector) {
+	checker, ok := c.(connector.Checker)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := checker.Check(ctx); err != nil && ctx.Err() == nil {
+		a.o.Logger.Error("target does not pass its check; deliveries to it will wait or fail until it does",
+			"target", target, "err", err)
+	}
+}
+
+// checkTopics refuses to start without the topics that a delivery may depend on.
+func (a *App) checkTopics(ctx context.Context) error {
+	adm, err := kafka.NewAdmin(a.cfg.Kafka, a.o.Logger)
+	if err != nil {
+		return err
+	}
+	defer adm.Close()
+	var missing []string
+	err = a.persist(ctx, "kafka", func(ctx context.Context) error {
+		var err error
+		missing, err = adm.Missing(ctx, append(slices.Clone(a.cfg.Kafka.Topics), a.cfg.DeadLetters.Topic)...)
+		return err
+	})
+	if err == nil && len(missing) > 0 {
+		err = fmt.Errorf("topics do not exist: %s; `policysync topics create` makes policysync's own", strings.Join(missing, ", "))
+	}
+	return err
+}
+
+// persist repeats f until it succeeds, fails for good or ctx ends, with a log line
+// per try. What can't get better by waiting is a mistake in the config.
+func (a *App) persist(ctx context.Context, what string, f func(context.Context) error) error {
+	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 15*time.Second) {
+		err := f(ctx)
+		var mistakes *config.Error
+		if err == nil || ctx.Err() != nil || errors.As(err, &mistakes) {
+			return err
+		}
+		a.o.Logger.Warn("wait for "+what, "err", err, "again_in", wait)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+	}
+}
+
+// live fails when the process holds partitions but makes no progress: heartbeats
+// would keep them here for ever.
+func (a *App) live() error {
+	if !a.ready.Load() {
+		return nil
+	}
+	return errors.Join(a.group.Health(), a.engine.Stuck(5*time.Minute))
+}
+
+func (a *App) readiness() error {
+	if !a.ready.Load() {
+		return errors.New("starting")
+	}
+	return nil
+}
+
+func (a *App) snapshot() telemetry.Snapshot {
+	s := a.engine.Snapshot()
+	for _, t := range s.Targets {
+		for _, l := range t.Lanes {
+			if l.Lag > 0 {
+				s.CommitAge = time.Since(time.Unix(0, a.committed.Load()))
+				return s
+			}
+		}
+	}
+	return s
+}
+
+// Snapshot is what the metrics show of this process. It is empty before Start has
+// returned.
+func (a *App) Snapshot() telemetry.Snapshot {
+	if !a.ready.Load() {
+		return telemetry.Snapshot{}
+	}
+	return a.snapshot()
+}
+
+// HealthAddr is where the health server listens, once Start has begun it.
+func (a *App) HealthAddr() string { return a.admin.Addr() }
+
+func (a *App) onStop(name string, f func(context.Context) error) {
+	a.closers = append(a.closers, closer{name, f})
+}
+
+// Stop drains what is in flight, commits, and undoes Start. It may be called
+// twice, and after a failed Start.
+func (a *App) Stop(ctx context.Context) error {
+	var errs []error
+	a.stop.Do(func() {
+		for i := len(a.closers) - 1; i >= 0; i-- {
+			c := a.closers[i]
+			if err := c.close(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))
+			}
+		}
+	})
+	return errors.Join(errs...)
+}

@@ -1,0 +1,30 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/hms-sme/policysync/pkg/config"
+	"github.com/hms-sme/policysync/pkg/kafka"
+)
+
+// letterBytes is the largest dead letter that its topic takes: a record of any
+// usual size with its headers.
+const letterBytes = 16 << 20
+
+// CreateTopics creates the topics that policysync owns, where they do not exist,
+// and returns the names of those it created.
+func CreateTopics(ctx context.Context, cfg *config.Config, log *slog.Logger) ([]string, error) {
+	adm, err := kafka.NewAdmin(cfg.Kafka, log)
+	if err != nil {
+		return nil, err
+	}
+	defer adm.Close()
+	retention := int64(-1)
+	if r := cfg.DeadLetters.Retention; r > 0 {
+		retention = r.Milliseconds()
+	}
+	return adm.CreateTopics(ctx, []kafka.TopicSpec{{
+		Name: cfg.DeadLetters.Topic, Partitions: 3, RetentionMillis: retention, MaxMessageBytes: letterBytes,
+	}})
+}

@@ -1,0 +1,77 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/config"
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/kafka"
+)
+
+// Finding is what one part answered to Connect.
+type Finding struct {
+	Part string `json:"part"`
+	// Err is why the part is not fit, nil if it is.
+	Err error `json:"-"`
+	// Message is Err's text.
+	Message string `json:"error,omitempty"`
+}
+
+// connectTimeout bounds the check of one part.
+const connectTimeout = 10 * time.Second
+
+// Connect asks each part that the config names whether it can be reached, lets us
+// in and fits: Kafka and the topics, the registry, each target. It changes nothing.
+func Connect(ctx context.Context, cfg *config.Config, registry connector.Registry, log *slog.Logger) []Finding {
+	var all []Finding
+	check := func(part string, f func(context.Context) error) {
+		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+		finding := Finding{Part: part, Err: f(ctx)}
+		if finding.Err != nil {
+			finding.Message = finding.Err.Error()
+		}
+		all = append(all, finding)
+	}
+	check("kafka", func(ctx context.Context) error { return checkKafka(ctx, cfg, log) })
+	plan, err := NewPlan(ctx, cfg, registry)
+	check("schemas", func(context.Context) error { return err })
+	if err != nil {
+		return all // what a target needs is not known without the schemas
+	}
+	for i := range cfg.Targets {
+		t := &cfg.Targets[i]
+		check("target "+t.Name, func(ctx context.Context) error {
+			c, err := plan.connector(ctx, t, log)
+			if err != nil {
+				return err
+			}
+			defer c.Close(ctx)
+			if checker, ok := c.(connector.Checker); ok {
+				return checker.Check(ctx)
+			}
+			return nil
+		})
+	}
+	return all
+}
+
+func checkKafka(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	adm, err := kafka.NewAdmin(cfg.Kafka, log)
+	if err != nil {
+		return err
+	}
+	defer adm.Close()
+	if err := adm.Ping(ctx); err != nil {
+		return err
+	}
+	missing, err := adm.Missing(ctx, append([]string{cfg.DeadLetters.Topic}, cfg.Kafka.Topics...)...)
+	if err == nil && len(missing) > 0 {
+		err = fmt.Errorf("topics do not exist: %s", strings.Join(missing, ", "))
+	}
+	return err
+}

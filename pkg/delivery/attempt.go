@@ -1,0 +1,293 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/deadletter"
+	"github.com/hms-sme/policysync/pkg/mapping"
+)
+
+// attempt is one call of the connector on its way.
+type attempt struct {
+	entries []*pending
+	report  func(error) // to the breaker, exactly once
+	canary  bool
+}
+
+// start lets the attempt fly.
+func (t *Target) start(entries []*pending, report func(error), canary bool) {
+	t.flying++
+	go t.fly(&attempt{entries: entries, report: report, canary: canary})
+}
+
+// fly maps what is not mapped yet, calls the connector and lands the results.
+func (t *Target) fly(a *attempt) {
+	results := make([]connector.Result, len(a.entries))
+	ds := make([]*connector.Delivery, 0, len(a.entries))
+	at := make([]int, 0, len(a.entries)) // index of each of ds in entries
+	for i, p := range a.entries {
+		if results[i].Err = t.mapped(p); results[i].Err == nil {
+			ds, at = append(ds, &p.d), append(at, i)
+		}
+	}
+	if len(ds) > 0 {
+		ctx, end := t.attemptContext(a.entries)
+		began := time.Now()
+		for k, r := range t.push(ctx, ds) {
+			results[at[k]] = r
+		}
+		t.metrics.Push(t.name, time.Since(began))
+		end(results)
+	}
+	t.land(a, results)
+}
+
+// attemptContext hangs the attempt on every lane it carries deliveries of, and
+// puts it under the span of the first.
+func (t *Target) attemptContext(entries []*pending) (context.Context, func([]connector.Result)) {
+	first := entries[0]
+	ctx, cancel := context.WithCancelCause(first.ctx)
+	var stops []func() bool
+	seen := first.lane
+	for _, p := range entries[1:] {
+		if p.lane == seen {
+			continue
+		}
+		seen = p.lane
+		stops = append(stops, context.AfterFunc(seen.ctx, func() { cancel(context.Cause(seen.ctx)) }))
+	}
+	ctx, span := first.lane.p.engine.Tracer.StartAttempt(ctx, first.tries, spans(entries[1:]))
+	return ctx, func(rs []connector.Result) {
+		for _, stop := range stops {
+			stop()
+		}
+		endAttempt(span, rs)
+		cancel(nil)
+	}
+}
+
+// mapped makes the document of p, once.
+func (t *Target) mapped(p *pending) (err error) {
+	if p.unrouted != nil || p.prepared || t.prepare == nil {
+		return p.unrouted
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = connector.AsPermanent(fmt.Errorf("map for %s panicked: %v", t.name, r))
+		}
+	}()
+	err = t.prepare.Prepare(&p.d)
+	var schema *mapping.SchemaError
+	switch {
+	case err == nil:
+		p.prepared = true
+		return nil
+	case errors.As(err, &schema):
+		return fmt.Errorf("map: %w", err)
+	}
+	return connector.AsPermanent(fmt.Errorf("map: %w", err))
+}
+
+// land takes the results of an attempt: it settles, retries, holds or sends to the
+// dead letters.
+func (t *Target) land(a *attempt, results []connector.Result) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.flying--
+	verdict := errExcluded // what the breaker hears: the worst that says something
+	now := time.Now()
+	for i, p := range a.entries {
+		p.lane.flying--
+		if q := p.lane.keys[p.d.Key]; q != nil {
+			q.flying--
+		}
+		if p.lane.ended {
+			continue
+		}
+		switch v := t.landOne(a, p, results[i], now); {
+		case v == nil && errors.Is(verdict, errExcluded):
+			verdict = nil
+		case v != nil && !errors.Is(v, errExcluded):
+			verdict = v
+		}
+	}
+	a.report(verdict)
+	if a.canary && t.hold.active {
+		t.hold.canary = false
+		t.hold.until = now.Add(openWait(t.settings.Breaker, t.hold.failed))
+		t.hold.failed++
+	}
+	for _, p := range a.entries {
+		if !p.lane.ended {
+			p.lane.advance(p.d.Key, now)
+		}
+		p.lane.checkLanded()
+	}
+	t.pump()
+}
+
+// landOne deals with one result and returns what it says to the breaker: nil, the
+// failure, or errExcluded.
+func (t *Target) landOne(a *attempt, p *pending, r connector.Result, now time.Time) error {
+	if r.Err == nil {
+		outcome := outcomeDelivered
+		if r.Receipt.Stale {
+			outcome = outcomeStale
+		}
+		t.success.add(p.d.Key)
+		t.hold.note(p.d.Key, endedWell)
+		t.metrics.Attempt(t.name, "success")
+		p.lane.settle(p, outcome)
+		return nil
+	}
+	if a.cancelled() {
+		p.state = queued // ours, not the target's: as if the attempt had not been
+		return errExcluded
+	}
+	p.lastErr = r.Err
+	var unmapped *mapping.SchemaError
+	if errors.As(r.Err, &unmapped) {
+		if !p.counted {
+			p.counted = true
+			t.log.Error("mapping does not compile for a schema; its deliveries are held",
+				"schema_id", unmapped.ID, "err", r.Err)
+		}
+		t.waitFor(p, t.settings.Retry.Max)
+		return errExcluded
+	}
+	class := connector.Classify(r.Err)
+	t.metrics.Attempt(t.name, string(class))
+	// A probe while breaker or hold doubt the target is the target's, not p's.
+	probe := a.canary
+	if class == connector.Unavailable && p.tries > 1 && t.success.otherSince(p.d.Key, p.lastSuccess) {
+		class = connector.Transient
+	}
+	p.lastSuccess, p.lastClass = t.success.n, class
+	switch class {
+	case connector.Permanent:
+		return t.landPermanent(p, probe)
+	case connector.Throttled:
+		return t.landThrottled(p, r.Err, now)
+	case connector.Unavailable:
+		return t.landUnavailable(p, r.Err, now)
+	case connector.Transient:
+	}
+	if !probe {
+		p.spent++
+	}
+	if p.spent >= t.settings.Retry.MaxAttempts {
+		t.hold.note(p.d.Key, endedOther)
+		t.deadLetter(p)
+		return errExcluded
+	}
+	t.waitFor(p, t.settings.Retry.backoff(p.tries))
+	if p.counted && !probe {
+		return errExcluded
+	}
+	p.counted = true
+	return r.Err
+}
+
+// landPermanent dead-letters p, unless the target is held: then only the hold's
+// own doubt is fed. A permanent answer is an answer: it closes a half-open breaker.
+func (t *Target) landPermanent(p *pending, probe bool) error {
+	t.hold.note(p.d.Key, endedForGood)
+	if t.hold.active {
+		p.state = queued
+		if probe {
+			t.waitFor(p, t.settings.Retry.backoff(p.tries))
+		}
+	} else {
+		t.deadLetter(p)
+	}
+	if t.breaker.state == stateHalfOpen && probe {
+		return nil
+	}
+	return errExcluded
+}
+
+// landThrottled makes the whole target wait as it was told.
+func (t *Target) landThrottled(p *pending, err error, now time.Time) error {
+	var e *connector.Error
+	errors.As(err, &e) // Throttled is a class that only an *Error carries
+	wait := min(e.After, throttleMax)
+	if wait <= 0 {
+		wait = t.settings.Retry.backoff(p.tries)
+	}
+	if until := now.Add(wait); until.After(t.quiet) {
+		t.quiet = until
+	}
+	t.waitFor(p, wait)
+	if e.Overload {
+		return err
+	}
+	if t.breaker.state == stateHalfOpen {
+		return nil
+	}
+	return errExcluded
+}
+
+// landUnavailable holds p until the target is back, or as long as the outage
+// settings say.
+func (t *Target) landUnavailable(p *pending, err error, now time.Time) error {
+	if p.downSince.IsZero() {
+		p.downSince = now
+	}
+	if after := t.settings.Outage.DeadLetterAfter; after > 0 && now.Sub(p.downSince) >= after {
+		t.deadLetter(p)
+		return err
+	}
+	t.waitFor(p, t.settings.Retry.backoff(p.tries))
+	return err
+}
+
+// cancelled reports whether a lane of the attempt has ended, which cancels the
+// attempt for its other lanes too.
+func (a *attempt) cancelled() bool {
+	for _, p := range a.entries {
+		if p.lane.ctx.Err() != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// deadLetter writes the letter of p and settles it once the broker has
+// acknowledged. Until then p stays in flight: later versions of its key wait.
+func (t *Target) deadLetter(p *pending) {
+	l := p.lane
+	p.state = flying
+	l.flying++
+	l.keys[p.d.Key].flying++
+	letter := deadletter.Letter{
+		ID:           p.d.ID,
+		Target:       t.name,
+		Class:        string(p.lastClass),
+		Error:        p.lastErr.Error(),
+		Attempts:     p.tries,
+		FirstAttempt: p.first,
+		LastAttempt:  p.last,
+		Trace:        traceID(p.span),
+	}
+	describe(&letter, p.d.Event.Record, p.d.Event)
+	go func() {
+		err := writeLetter(l.ctx, t.letters, letter, p.d.Event.Record, t.log)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		l.flying--
+		l.keys[p.d.Key].flying--
+		if err == nil && !l.ended {
+			t.metrics.DeadLetter(t.name, letter.Class)
+			t.log.WarnContext(p.ctx, "delivery became a dead letter", "id", letter.ID, "key", p.d.Key,
+				"class", letter.Class, "attempts", letter.Attempts, "err", letter.Error)
+			l.settle(p, outcomeDeadLettered)
+			l.advance(p.d.Key, time.Now())
+			t.pump()
+		}
+		l.checkLanded()
+	}()
+}

@@ -1,0 +1,131 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// batchDue reports whether an attempt should take what is ready now: a full batch,
+// one that has lingered, or one that can't grow because a lane's window is full.
+func (t *Target) batchDue(now time.Time) bool {
+	linger := t.settings.Batch.Linger
+	if t.batch == nil || linger == 0 || t.full > 0 || t.ready.len() >= t.settings.Batch.Size || t.probing(now) {
+		return true
+	}
+	if due := t.ready.at(0).readyAt.Add(linger); now.Before(due) {
+		t.wakeBy(due)
+		return false
+	}
+	return true
+}
+
+// take removes from the ready queue what the next attempt carries: one delivery,
+// or a batch. A canary travels alone, and is of another key than the last one if
+// one waits, so that one poison record can't hold a target down.
+func (t *Target) take(now time.Time, canary bool) []*pending {
+	if canary {
+		i := 0
+		for i < t.ready.len()-1 && t.ready.at(i).d.Key == t.canary {
+			i++
+		}
+		p := t.ready.take(i)
+		t.canary = p.d.Key
+		p.launch(now)
+		return []*pending{p}
+	}
+	size := 1
+	if t.batch != nil {
+		size = t.settings.Batch.Size
+	}
+	var entries []*pending
+	for len(entries) < size && t.ready.len() > 0 {
+		p := t.ready.take(0)
+		if p.tries == 0 && !p.lane.recordable(p) {
+			t.makeReady(p, now) // parks it
+			continue
+		}
+		p.launch(now)
+		entries = append(entries, p)
+		if t.batch == nil || !t.ordered {
+			continue
+		}
+		for _, next := range p.lane.keys[p.d.Key].entries[1:] {
+			if len(entries) == size || !next.lane.recordable(next) {
+				break
+			}
+			next.launch(now)
+			entries = append(entries, next)
+		}
+	}
+	return entries
+}
+
+// launch marks p as being in flight.
+func (p *pending) launch(now time.Time) {
+	if p.tries == 0 {
+		p.first = now
+		p.lane.started++
+	}
+	p.state, p.last = flying, now
+	p.tries++
+	p.d.Attempt = p.tries
+	p.lane.keys[p.d.Key].flying++
+	p.lane.flying++
+}
+
+// push calls the connector once, with the target's timeout. A batch that failed
+// as a whole, for good, is split until the rows at fault stand alone; splits are
+// part of the same attempt.
+func (t *Target) push(ctx context.Context, ds []*connector.Delivery) []connector.Result {
+	rs := t.call(ctx, ds)
+	if len(ds) == 1 || !splits(rs) || ctx.Err() != nil {
+		return rs
+	}
+	mid := len(ds) / 2
+	return append(t.push(ctx, ds[:mid]), t.push(ctx, ds[mid:])...)
+}
+
+// splits reports whether a whole batch failed permanently.
+func splits(rs []connector.Result) bool {
+	err := rs[0].Err
+	return err != nil && connector.FailedWhole(err) && connector.Classify(err) == connector.Permanent
+}
+
+// call makes one call with one timeout. A panic is a failed attempt with its stack.
+func (t *Target) call(ctx context.Context, ds []*connector.Delivery) (rs []connector.Result) {
+	ctx, cancel := context.WithTimeout(ctx, t.settings.Timeout)
+	defer cancel()
+	defer func() {
+		if r := recover(); r != nil {
+			rs = connector.FailAll(len(ds), fmt.Errorf("connector %s panicked: %v\n%s", t.kind, r, debug.Stack()))
+		}
+	}()
+	if t.batch == nil {
+		receipt, err := t.conn.Push(ctx, ds[0])
+		return []connector.Result{{Receipt: receipt, Err: timeoutClass(ctx, err)}}
+	}
+	rs = t.batch.PushBatch(ctx, ds)
+	for i := range rs {
+		rs[i].Err = timeoutClass(ctx, rs[i].Err)
+	}
+	for len(rs) < len(ds) {
+		rs = append(rs, connector.Result{Err: fmt.Errorf("connector %s answered %d of %d deliveries", t.kind, len(rs), len(ds))})
+	}
+	return rs
+}
+
+// timeoutClass marks an attempt that ran out of time as unavailable, unless the
+// connector gave it a class of its own.
+func timeoutClass(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != context.DeadlineExceeded { //nolint:errorlint // Err returns the sentinel itself
+		return err
+	}
+	if connector.Classify(err) == connector.Transient {
+		return connector.AsUnavailable(err)
+	}
+	return err
+}

@@ -1,0 +1,233 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/checkpoint"
+	"github.com/hms-sme/policysync/pkg/deadletter"
+	"github.com/hms-sme/policysync/pkg/decode"
+	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/mapping"
+	"github.com/hms-sme/policysync/pkg/route"
+	"github.com/hms-sme/policysync/pkg/telemetry"
+)
+
+// Decoder makes a value of a record's bytes. A [*decode.UndecodableError] makes the
+// record a dead letter; after any other error it is tried again until it is decoded.
+type Decoder interface {
+	Decode(ctx context.Context, r *event.Record) (*event.Object, *event.Schema, error)
+}
+
+// Reader reads from a decoded value what policysync must know of it. Its error
+// makes the record a dead letter.
+type Reader interface {
+	Read(r *event.Record, value *event.Object, schema *event.Schema) (*event.Event, error)
+}
+
+// Router says which targets get an event.
+type Router interface {
+	Route(ev *event.Event) route.Decision
+}
+
+// Letters writes dead letters. Write returns nil only once the broker has
+// acknowledged the letter.
+type Letters interface {
+	Write(ctx context.Context, l deadletter.Letter, r *event.Record) error
+}
+
+// Config is what an Engine is made of.
+type Config struct {
+	Targets []*Target // in the order in which Router decides about them
+	Decoder Decoder
+	Reader  Reader
+	Router  Router
+	Letters Letters
+	Group   string
+	// CommitEvery is checkpoint.every; CommitNow is called, without waiting, when
+	// that many deliveries of a partition have settled since its last checkpoint.
+	CommitEvery int
+	CommitNow   func()
+	Tracer      *telemetry.Tracer
+	Metrics     *telemetry.Metrics
+	Logger      *slog.Logger
+}
+
+// Engine makes a Partition of each assignment and knows those that live.
+type Engine struct {
+	Config
+
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	// mu guards live, which admin and metrics read while partitions come and go.
+	mu   sync.Mutex
+	live map[*Partition]struct{}
+}
+
+// NewEngine returns an engine without partitions.
+func NewEngine(c Config) *Engine {
+	e := &Engine{Config: c, live: map[*Partition]struct{}{}}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	return e
+}
+
+// Assign makes the Partition of a new assignment: it reads the cursors from the
+// committed metadata and starts the goroutine. resume is called, from that
+// goroutine, when a paused feed may go on.
+func (e *Engine) Assign(a Assignment, resume func()) *Partition {
+	p := &Partition{
+		Assignment: a, engine: e, resume: resume,
+		more: make(chan struct{}, 1), stopped: make(chan struct{}),
+	}
+	p.ctx, p.cancel = context.WithCancelCause(e.ctx)
+	cursors := e.restore(p)
+	saved := slices.Clone(p.carried)
+	for i, t := range e.Targets {
+		saved = append(saved, cursors[i])
+		p.lanes = append(p.lanes, newLane(e.ctx, t, p, cursors[i]))
+	}
+	p.share = checkpoint.Share(checkpoint.DefaultLimit, saved)
+	p.next = p.Start()
+	e.mu.Lock()
+	e.live[p] = struct{}{}
+	e.mu.Unlock()
+	go p.run()
+	return p
+}
+
+// restore returns where each target's lane stands, in the order of the engine's
+// targets, and notes the lanes of targets that the engine lacks.
+func (e *Engine) restore(p *Partition) []checkpoint.Lane {
+	log := e.Logger.With("topic", p.Topic, "partition", p.Partition)
+	base := p.Committed
+	if base < 0 {
+		base = p.LogStart
+		log.Warn("the group has no committed offset here: every target starts at the beginning of the log", "offset", base)
+	}
+	saved := map[string]checkpoint.Lane{}
+	now := base
+	if p.Committed >= 0 {
+		cp, err := checkpoint.Decode(p.Metadata, p.Committed, p.TopicID)
+		switch {
+		case errors.Is(err, checkpoint.ErrEmpty):
+			log.Info("the commit carries no cursors: every target starts at the committed offset", "offset", base)
+		case err != nil:
+			log.Error("the commit's cursors are not usable: every target starts at the committed offset", "offset", base, "err", err)
+		default:
+			for _, l := range cp.Lanes {
+				saved[l.Name] = l
+				now = max(now, l.Cursor.Next())
+			}
+		}
+	}
+	lanes := make([]checkpoint.Lane, len(e.Targets))
+	for i, t := range e.Targets {
+		l, ok := saved[t.name]
+		if !ok { // a new target starts now: where the furthest of the others is
+			l = checkpoint.Lane{Name: t.name, Cursor: checkpoint.New(now), Control: -1}
+		}
+		delete(saved, t.name)
+		for from := l.Cursor.Next(); from < p.LogStart; from = l.Cursor.Next() {
+			to := p.LogStart
+			if runs := l.Cursor.Runs(); len(runs) > 0 {
+				to = min(to, runs[0].From)
+			}
+			log.Error("records were deleted from the log before they were delivered: lost before delivery",
+				"target", t.name, "from", from, "to", to-1)
+			e.Metrics.Lost(t.name, to-from)
+			l.Cursor.SettleRange(from, to)
+		}
+		lanes[i] = l
+	}
+	p.carried = slices.Collect(maps.Values(saved))
+	return lanes
+}
+
+func (e *Engine) released(p *Partition) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.live, p)
+}
+
+// Close ends every context of the engine, and closes the targets. All partitions
+// must have been drained or aborted.
+func (e *Engine) Close(ctx context.Context) error {
+	e.cancel()
+	var errs []error
+	for _, t := range e.Targets {
+		if err := t.Close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("close target %s: %w", t.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// read makes the event of a record. It retries for as long as the schema registry
+// is away: that is nobody's dead letter.
+func (e *Engine) read(ctx context.Context, p *Partition, r *event.Record) (*event.Event, error) {
+	var value *event.Object
+	var schema *event.Schema
+	for n := 1; r.Value != nil; n++ {
+		var err error
+		if value, schema, err = e.Decoder.Decode(ctx, r); err == nil {
+			break
+		}
+		var undecodable *decode.UndecodableError
+		if errors.As(err, &undecodable) || ctx.Err() != nil {
+			return nil, err
+		}
+		if n == 1 {
+			e.Logger.Warn("schema registry is away: the partition waits", "topic", r.Topic, "partition", r.Partition, "err", err)
+		}
+		p.busy.Store(0)
+		if err := pause(ctx, Retry{Initial: 200 * time.Millisecond, Max: 10 * time.Second}.backoff(n)); err != nil {
+			return nil, err
+		}
+	}
+	e.Metrics.Decoded(r.Topic)
+	ev, err := e.Reader.Read(r, value, schema)
+	var unreadable *mapping.SchemaError
+	if errors.As(err, &unreadable) {
+		e.Logger.Error("the event section does not compile for a schema: the partition waits for a config that does",
+			"topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
+		p.busy.Store(0)
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	return ev, err
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// writeLetter writes a dead letter until the broker has it or ctx ends. No limit
+// of tries: giving up would either lose the delivery or stop its lane.
+func writeLetter(ctx context.Context, w Letters, l deadletter.Letter, r *event.Record, log *slog.Logger) error {
+	for n := 1; ; n++ {
+		err := w.Write(ctx, l, r)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		log.ErrorContext(ctx, "dead letter is not acknowledged; trying again", "id", l.ID, "err", err)
+		if err := pause(ctx, time.Second+rand.N(4*time.Second)); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,266 @@
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/hms-sme/policysync/pkg/checkpoint"
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/telemetry"
+)
+
+// Lane holds the deliveries of one target on one partition, for one assignment of
+// it. All its state is guarded by the target's lock.
+type Lane struct {
+	t *Target
+	p *Partition
+	// ctx ends when the lane does; its deliveries and attempts hang on it.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	saved   checkpoint.Lane // as restored; the checkpoint keeps what is not ours to change
+	cursor  *checkpoint.Cursor
+	keys    map[string]*keyQueue
+	parked  []*pending
+	count   int   // unsettled deliveries
+	bytes   int64 // of them
+	started int   // of them, attempted at least once
+	offered int64 // the highest offset that the feed brought
+	flying  int   // of them, in flight
+	// draining: nothing new starts. ended: nothing may settle any more; what comes
+	// back from an attempt is dropped.
+	draining, ended bool
+	// room is not nil while the feed waits for the window; it is closed when there
+	// is room.
+	room chan struct{}
+	// landed is closed when draining and nothing is in flight.
+	landed chan struct{}
+}
+
+func newLane(ctx context.Context, t *Target, p *Partition, saved checkpoint.Lane) *Lane {
+	l := &Lane{t: t, p: p, saved: saved, cursor: saved.Cursor, keys: map[string]*keyQueue{}, landed: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lanes[l] = struct{}{}
+	return l
+}
+
+// recordable reports whether the checkpoint has room to record that p settled
+// before deliveries below it have.
+func (l *Lane) recordable(p *pending) bool {
+	return l.cursor.Admits(p.d.Event.Offset, l.offered, l.started, l.p.share)
+}
+
+// offer takes an event into the lane, to be held if hold says why. It returns nil if the lane took it, or had
+// settled it before (a restart); else the channel that is closed when there may
+// be room.
+func (l *Lane) offer(ctx context.Context, ev *event.Event, hold error) (room <-chan struct{}) {
+	t := l.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l.ended || l.draining || l.cursor.Settled(ev.Offset) {
+		return nil
+	}
+	size := int64(ev.Size())
+	w := t.settings.Window
+	// A single delivery larger than the window passes an empty lane.
+	if l.count > 0 && (l.count >= w.Deliveries || l.bytes+size > int64(w.Bytes)) {
+		if l.room == nil {
+			l.room = make(chan struct{})
+			t.full++
+			t.pump() // a batch that can't grow goes now
+		}
+		return l.room
+	}
+	p := &pending{lane: l, size: size, unrouted: hold, d: connector.Delivery{
+		ID:      deliveryID(ev.Position, t.name),
+		Target:  t.name,
+		Key:     ev.Key,
+		Op:      connector.Upsert,
+		Version: t.version(ev),
+		Event:   ev,
+	}}
+	if ev.Tombstone() {
+		p.d.Op = connector.Delete
+	}
+	if !ev.HasKey {
+		p.d.Key = ev.Position.String()
+	}
+	// The delivery outlives the processing of its record: it hangs on the lane, and
+	// keeps only the parent span.
+	p.ctx, p.span = l.p.engine.Tracer.StartDelivery(trace.ContextWithSpan(l.ctx, trace.SpanFromContext(ctx)), ev, t.name, t.kind)
+	l.offered = ev.Offset
+	l.count++
+	l.bytes += size
+	q := l.keys[p.d.Key]
+	if q == nil {
+		q = &keyQueue{}
+		l.keys[p.d.Key] = q
+	}
+	q.entries = append(q.entries, p)
+	if len(q.entries) == 1 {
+		t.makeReady(p, time.Now())
+		t.pump()
+	}
+	return nil
+}
+
+// passAs settles an offset that needs no push: filtered out, or dead-lettered as a
+// record. A letter is recorded like a push, so that a restart does not write it
+// again; to filter once more costs nothing.
+func (l *Lane) passAs(offset int64, outcome string) {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	if l.ended || l.cursor.Settled(offset) {
+		return
+	}
+	if outcome == outcomeFiltered {
+		l.cursor.SettleRange(offset, offset+1)
+	} else {
+		l.mark(offset)
+	}
+	l.offered = max(l.offered, offset)
+	l.unpark()
+	l.p.noteSettled()
+	l.t.metrics.Settled(l.t.name, outcome, 0)
+	l.t.pump()
+}
+
+// mark records that an offset has settled.
+func (l *Lane) mark(offset int64) {
+	if err := l.cursor.Settle(offset); err != nil {
+		l.t.log.Error("delivery settled twice, which is a bug: please report it", "err", err)
+	}
+}
+
+// passRange settles the offsets from (inclusive) to (exclusive) for which nothing
+// is pushed. Some may be settled already: a feed that starts again repeats itself.
+func (l *Lane) passRange(from, to int64) {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	if !l.ended {
+		l.offered = max(l.offered, to-1)
+		l.cursor.SettleRange(from, to)
+		l.unpark()
+		l.t.pump()
+	}
+}
+
+// settle ends a delivery of the lane.
+func (l *Lane) settle(p *pending, outcome string) {
+	l.mark(p.d.Event.Offset)
+	l.count--
+	l.bytes -= p.size
+	l.started--
+	q := l.keys[p.d.Key]
+	q.remove(p)
+	if len(q.entries) == 0 {
+		delete(l.keys, p.d.Key)
+	}
+	if l.room != nil && l.hasRoom() {
+		close(l.room)
+		l.room = nil
+		l.t.full--
+	}
+	l.unpark()
+	l.p.noteSettled()
+	l.t.metrics.Settled(l.t.name, outcome, time.Since(p.d.Event.Timestamp))
+	p.span.SetAttributes(telemetry.OutcomeKey.String(outcome))
+	p.span.End()
+}
+
+// hasRoom asks for a tenth of the window, so that the feed does not wake for
+// each single delivery.
+func (l *Lane) hasRoom() bool {
+	w := l.t.settings.Window
+	return l.count <= w.Deliveries-max(1, w.Deliveries/10) && (l.count == 0 || l.bytes <= int64(w.Bytes)*9/10)
+}
+
+// advance makes the first delivery of a key ready, if none of the key is in
+// flight and the first is not waiting already.
+func (l *Lane) advance(key string, now time.Time) {
+	q := l.keys[key]
+	if q == nil || q.flying > 0 {
+		return
+	}
+	if p := q.entries[0]; p.state == queued || p.state == flying {
+		l.t.makeReady(p, now)
+	}
+}
+
+// unpark queues what the checkpoint can record now.
+func (l *Lane) unpark() {
+	if len(l.parked) == 0 {
+		return
+	}
+	parked, now := l.parked, time.Now()
+	l.parked = nil
+	for _, p := range parked {
+		l.t.makeReady(p, now) // parks it again if there still is no room
+	}
+}
+
+// drain lets nothing new start and returns a channel that is closed when nothing
+// of the lane is in flight.
+func (l *Lane) drain() <-chan struct{} {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	l.draining = true
+	l.t.ready.filter(func(p *pending) bool { return p.lane != l })
+	l.t.backoff.filter(func(p *pending) bool { return p.lane != l })
+	if l.room != nil {
+		close(l.room)
+		l.room = nil
+		l.t.full--
+	}
+	l.checkLanded()
+	return l.landed
+}
+
+func (l *Lane) checkLanded() {
+	if l.draining && l.flying == 0 {
+		select {
+		case <-l.landed:
+		default:
+			close(l.landed)
+		}
+	}
+}
+
+// end cancels what is in flight and forbids any settling from now on.
+func (l *Lane) end(cause error) {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	l.draining, l.ended = true, true
+	l.cancel(cause)
+	l.t.forget(l)
+	if l.room != nil {
+		close(l.room)
+		l.room = nil
+		l.t.full--
+	}
+	for _, q := range l.keys {
+		for _, p := range q.entries {
+			p.span.End()
+		}
+	}
+	l.checkLanded()
+	l.t.pump()
+}
+
+// version is what the target compares the event by.
+func (t *Target) version(ev *event.Event) connector.Version {
+	if t.offsets {
+		return connector.Version{Value: ev.Offset, Known: true, ByOffset: true}
+	}
+	return connector.Version{Value: ev.Version, Known: ev.HasVersion}
+}
+
+// deliveryID is the idempotency key: where the event lies and whom it is for.
+func deliveryID(p event.Position, target string) string {
+	return recordID(p) + "/" + target
+}

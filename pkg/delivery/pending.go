@@ -1,0 +1,119 @@
+package delivery
+
+import (
+	"container/heap"
+	"context"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// pending is a delivery that has not settled. Its fields are guarded by the
+// target's lock, except that the attempt which holds it in flight may touch
+// d.Document and d.Attempt.
+type pending struct {
+	d    connector.Delivery
+	lane *Lane
+	// ctx carries the delivery's span, and ends with the lane.
+	ctx  context.Context
+	span trace.Span
+	size int64
+
+	state    state
+	unrouted error // why it is not known whether the target wants the event
+	prepared bool  // d.Document is made
+	// spent counts the attempts that retry.max_attempts bounds, tries all of them.
+	spent, tries int
+	readyAt      time.Time // since when it waits in the ready queue
+	first, last  time.Time // start of the first and the last attempt
+	downSince    time.Time // first failure of the present outage
+	lastSuccess  uint64    // the target's success count at the last attempt
+	lastErr      error
+	lastClass    connector.Class
+	counted      bool // its failure counted on the breaker already
+	due          time.Time
+}
+
+type state uint8
+
+const (
+	queued  state = iota // behind another delivery of its key
+	ready                // may be attempted
+	parked               // may be attempted once the lane can record its settling
+	waiting              // backs off until due
+	flying               // an attempt or its dead letter is under way
+)
+
+// keyQueue holds the deliveries of one key, in order. Only the first may be
+// attempted, or the first few together in a batch that is applied in order.
+type keyQueue struct {
+	entries []*pending
+	flying  int
+}
+
+func (q *keyQueue) remove(p *pending) {
+	if q.entries[0] == p { // nearly always: keep the tail where it is
+		q.entries[0] = nil
+		q.entries = q.entries[1:]
+		return
+	}
+	if i := slices.Index(q.entries, p); i >= 0 {
+		q.entries = slices.Delete(q.entries, i, i+1)
+	}
+}
+
+// fifo is a queue that forgets what it handed out.
+type fifo struct {
+	entries []*pending
+	head    int
+}
+
+func (f *fifo) len() int          { return len(f.entries) - f.head }
+func (f *fifo) at(i int) *pending { return f.entries[f.head+i] }
+
+func (f *fifo) push(p *pending) {
+	if f.head > 1024 && f.head*2 > len(f.entries) {
+		n := copy(f.entries, f.entries[f.head:])
+		clear(f.entries[n:])
+		f.entries, f.head = f.entries[:n], 0
+	}
+	f.entries = append(f.entries, p)
+}
+
+// take removes and returns the i-th entry.
+func (f *fifo) take(i int) *pending {
+	p := f.at(i)
+	copy(f.entries[f.head+1:f.head+i+1], f.entries[f.head:f.head+i])
+	f.entries[f.head] = nil
+	f.head++
+	return p
+}
+
+// filter drops the entries for which keep is false.
+func (f *fifo) filter(keep func(*pending) bool) {
+	f.entries = slices.DeleteFunc(f.entries[f.head:], func(p *pending) bool { return !keep(p) })
+	f.head = 0
+}
+
+// waitHeap orders back-offs by their end.
+type waitHeap []*pending
+
+func (h waitHeap) Len() int           { return len(h) }
+func (h waitHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h waitHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *waitHeap) Push(x any)        { *h = append(*h, x.(*pending)) } //nolint:forcetypeassert // only pending goes in
+func (h *waitHeap) Pop() any {
+	old := *h
+	p := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return p
+}
+
+func (h *waitHeap) filter(keep func(*pending) bool) {
+	*h = slices.DeleteFunc(*h, func(p *pending) bool { return !keep(p) })
+	heap.Init(h)
+}

@@ -1,0 +1,17 @@
+package delivery
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// throttleMax caps what a target may ask for by Retry-After: longer is more likely
+// a mistake than a wish.
+const throttleMax = 10 * time.Minute
+
+// backoff draws the wait before attempt n+1 (n ≥ 1): evenly from 0 to
+// min(max, initial × 2^(n-1)), known as full jitter.
+func (r Retry) backoff(n int) time.Duration {
+	ceiling := min(r.Max, r.Initial<<min(n-1, 20))
+	return rand.N(ceiling + 1)
+}

@@ -1,0 +1,362 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+	"go.uber.org/goleak"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/deadletter"
+	"github.com/hms-sme/policysync/pkg/decode"
+	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/route"
+	"github.com/hms-sme/policysync/pkg/telemetry"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is an engine with recording targets and one partition, whose records have
+// their key and version in their bytes.
+type rig struct {
+	*Engine
+	t       *testing.T
+	p       *Partition
+	targets []*recordingConnector
+	letters *recordingLetters
+	commits int
+	next    int64
+	resumed int
+}
+
+type rigOption func(*rigConfig)
+
+type rigConfig struct {
+	settings []Settings
+	start    Assignment
+	ratio    float64
+}
+
+// defaults are the documented ones.
+func defaults() Settings {
+	return Settings{
+		Concurrency: 32, Timeout: 10 * time.Second,
+		Window:  Window{Deliveries: 5000, Bytes: 32 << 20},
+		Retry:   Retry{Initial: 200 * time.Millisecond, Max: time.Minute, MaxAttempts: 8},
+		Breaker: Breaker{FailureRatio: 0.5, MinRequests: 10, Window: 30 * time.Second, OpenFor: 5 * time.Second, OpenMax: time.Minute},
+		Batch:   Batch{Size: 1},
+	}
+}
+
+func withTarget(change func(*Settings)) rigOption {
+	return func(c *rigConfig) {
+		s := defaults()
+		if change != nil {
+			change(&s)
+		}
+		c.settings = append(c.settings, s)
+	}
+}
+
+func resumeFrom(offset int64, meta string) rigOption {
+	return func(c *rigConfig) { c.start.Committed, c.start.Metadata = offset, meta }
+}
+
+func logStart(offset int64) rigOption { return func(c *rigConfig) { c.start.LogStart = offset } }
+
+var topicID = event.TopicID{1, 2, 3}
+
+// newRig must be called inside a synctest bubble.
+func newRig(t *testing.T, opts ...rigOption) *rig {
+	t.Helper()
+	c := rigConfig{ratio: 0.5, start: Assignment{Topic: "policies", TopicID: topicID, Committed: 0}}
+	for _, o := range opts {
+		o(&c)
+	}
+	if c.settings == nil {
+		c.settings = []Settings{defaults()}
+	}
+	r := &rig{t: t, letters: &recordingLetters{}}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	var targets []*Target
+	for i, s := range c.settings {
+		conn := &recordingConnector{}
+		r.targets = append(r.targets, conn)
+		var contract connector.Connector = conn
+		if s.Batch.Size > 1 {
+			contract = batchingConnector{conn}
+		}
+		targets = append(targets, NewTarget(TargetConfig{
+			Name: fmt.Sprintf("target%d", i), Kind: "recording", Settings: s, Connector: contract,
+			HoldRatio: c.ratio, Letters: r.letters, Metrics: testMetrics(t), Logger: log,
+		}))
+	}
+	r.Engine = NewEngine(Config{
+		Targets: targets, Decoder: fakeDecoder{}, Reader: fakeReader{}, Router: everywhere(len(targets)),
+		Letters: r.letters, CommitEvery: 250, CommitNow: func() { r.commits++ },
+		Tracer: testTracer(), Metrics: testMetrics(t), Logger: log,
+	})
+	r.p = r.Assign(c.start, func() { r.resumed++ })
+	r.next = r.p.Start()
+	t.Cleanup(func() {
+		r.p.Abort()
+		require.NoError(t, r.Close(context.Background()))
+	})
+	return r
+}
+
+// publish gives the partition one record per key, at the next offsets.
+func (r *rig) publish(keys ...string) {
+	records := make([]*event.Record, len(keys))
+	for i, key := range keys {
+		records[i] = record(r.next, key)
+		r.next++
+	}
+	r.p.Take(records, r.next)
+}
+
+func record(offset int64, key string) *event.Record {
+	return &event.Record{
+		Position:  event.Position{Topic: "policies", TopicID: topicID, Offset: offset},
+		Key:       []byte(key),
+		Value:     []byte(strconv.FormatInt(offset, 10)),
+		Timestamp: time.Now(),
+	}
+}
+
+func (r *rig) committable() int64 {
+	offset, _ := r.checkpoint()
+	return offset
+}
+
+func (r *rig) checkpoint() (offset int64, meta string) {
+	r.t.Helper()
+	offset, _, meta, err := r.p.Checkpoint()
+	require.NoError(r.t, err)
+	return offset, meta
+}
+
+// settlesAll waits, in the bubble's time, until everything published has settled.
+func (r *rig) settlesAll(within time.Duration) {
+	r.t.Helper()
+	for end := time.Now().Add(within); time.Now().Before(end); {
+		synctest.Wait()
+		if r.committable() == r.next {
+			return
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	require.Equal(r.t, r.next, r.committable(), "committable offset after %s", within)
+}
+
+// recordingConnector remembers the attempts, in the order in which they began,
+// and what was applied, in the order in which they ended.
+type recordingConnector struct {
+	mu       sync.Mutex
+	attempts []attempted
+	applied  []connector.Delivery
+	calls    int
+	flying   map[string]int
+	overlap  []string
+	// answer says what becomes of an attempt; nil applies it at once.
+	answer func(ctx context.Context, d *connector.Delivery) error
+}
+
+type attempted struct {
+	key    string
+	offset int64
+	n      int
+	at     time.Time
+}
+
+func (c *recordingConnector) Push(ctx context.Context, d *connector.Delivery) (connector.Receipt, error) {
+	c.mu.Lock()
+	c.calls++
+	if c.flying == nil {
+		c.flying = map[string]int{}
+	}
+	if c.flying[d.Key]++; c.flying[d.Key] > 1 {
+		c.overlap = append(c.overlap, d.Key)
+	}
+	c.attempts = append(c.attempts, attempted{d.Key, d.Event.Offset, d.Attempt, time.Now()})
+	answer := c.answer
+	c.mu.Unlock()
+	var err error
+	if answer != nil {
+		err = answer(ctx, d)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flying[d.Key]--
+	if err == nil {
+		c.applied = append(c.applied, *d)
+	}
+	return connector.Receipt{}, err
+}
+
+func (c *recordingConnector) Close(context.Context) error { return nil }
+
+func (c *recordingConnector) set(answer func(context.Context, *connector.Delivery) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answer = answer
+}
+
+// offsets returns what was applied, of one key or of all ("").
+func (c *recordingConnector) offsets(key string) []int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var got []int64
+	for _, d := range c.applied {
+		if key == "" || d.Key == key {
+			got = append(got, d.Event.Offset)
+		}
+	}
+	return got
+}
+
+func (c *recordingConnector) tried() []attempted {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.attempts)
+}
+
+// inOrder fails unless each key's deliveries were applied in order, one at a time.
+func (c *recordingConnector) inOrder(t *testing.T) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	require.Empty(t, c.overlap, "keys with two attempts at a time")
+	last := map[string]int64{}
+	for _, d := range c.applied {
+		before, seen := last[d.Key]
+		require.False(t, seen && before >= d.Event.Offset, "key %s: offset %d after %d", d.Key, d.Event.Offset, before)
+		last[d.Key] = d.Event.Offset
+	}
+}
+
+// batchingConnector applies a batch all or nothing, in order.
+type batchingConnector struct{ *recordingConnector }
+
+func (batchingConnector) AppliesBatchInOrder() {}
+
+func (c batchingConnector) PushBatch(ctx context.Context, ds []*connector.Delivery) []connector.Result {
+	c.mu.Lock()
+	c.calls++
+	answer := c.answer
+	for _, d := range ds {
+		c.attempts = append(c.attempts, attempted{d.Key, d.Event.Offset, d.Attempt, time.Now()})
+	}
+	c.mu.Unlock()
+	for _, d := range ds {
+		if answer == nil {
+			break
+		}
+		if err := answer(ctx, d); err != nil {
+			return connector.FailAll(len(ds), err)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range ds {
+		c.applied = append(c.applied, *d)
+	}
+	return make([]connector.Result, len(ds))
+}
+
+// recordingLetters acknowledges what it gets, unless it is told to fail or block.
+type recordingLetters struct {
+	mu      sync.Mutex
+	letters []deadletter.Letter
+	fail    error
+	block   chan struct{}
+}
+
+func (l *recordingLetters) Write(ctx context.Context, letter deadletter.Letter, _ *event.Record) error {
+	l.mu.Lock()
+	block, fail := l.block, l.fail
+	l.mu.Unlock()
+	if block != nil {
+		select {
+		case <-block:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if fail != nil {
+		return fail
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.letters = append(l.letters, letter)
+	return nil
+}
+
+func (l *recordingLetters) all() []deadletter.Letter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.letters)
+}
+
+// fakeDecoder knows one undecodable value and one whose schema can't be had now.
+type fakeDecoder struct{}
+
+func (fakeDecoder) Decode(_ context.Context, r *event.Record) (*event.Object, *event.Schema, error) {
+	switch {
+	case string(r.Key) == "garbage":
+		return nil, nil, &decode.UndecodableError{Err: errors.New("not Avro")}
+	case string(r.Key) == "registry-down" && time.Since(r.Timestamp) < time.Minute:
+		return nil, nil, &decode.UnavailableError{Err: errors.New("connection refused")}
+	}
+	return &event.Object{}, &event.Schema{ID: 7}, nil
+}
+
+type fakeReader struct{}
+
+func (fakeReader) Read(r *event.Record, value *event.Object, schema *event.Schema) (*event.Event, error) {
+	return &event.Event{Record: r, Key: string(r.Key), HasKey: len(r.Key) > 0, Value: value, Schema: schema,
+		Version: r.Offset, HasVersion: true}, nil
+}
+
+type everywhere int
+
+func (n everywhere) Route(*event.Event) route.Decision {
+	return route.Decision{Targets: slices.Repeat([]route.Verdict{{Deliver: true}}, int(n))}
+}
+
+// sometimes fails with the given probability, after a random while.
+func sometimes(p float64, err error) func(context.Context, *connector.Delivery) error {
+	return func(ctx context.Context, _ *connector.Delivery) error {
+		if e := pause(ctx, rand.N(100*time.Millisecond)); e != nil {
+			return e
+		}
+		if rand.Float64() < p {
+			return err
+		}
+		return nil
+	}
+}
+
+func testMetrics(t *testing.T) *telemetry.Metrics {
+	t.Helper()
+	m, err := telemetry.NewMetrics(metricnoop.NewMeterProvider(), nil, nil)
+	require.NoError(t, err)
+	return m
+}
+
+func testTracer() *telemetry.Tracer {
+	return telemetry.NewTracer(tracenoop.NewTracerProvider(), "group")
+}

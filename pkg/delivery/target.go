@@ -1,0 +1,305 @@
+package delivery
+
+import (
+	"container/heap"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+	"golang.org/x/time/rate"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/telemetry"
+)
+
+// Target is one configured external system in this process. Its lanes, one per
+// assigned partition, share its concurrency, its breaker and its limits.
+//
+// An attempt passes, in this order: the hold, the throttle, the rate limit, the
+// breaker; then the connector. The order is behaviour: what does not start takes
+// no token and no canary.
+type Target struct {
+	name     string
+	kind     string
+	settings Settings
+	offsets  bool // versions are source offsets
+	conn     connector.Connector
+	batch    connector.BatchConnector // nil if the connector has none, or size is 1
+	ordered  bool                     // a batch may hold several deliveries of a key
+	prepare  connector.Preparer       // nil if the connector has none
+	letters  Letters
+	metrics  *telemetry.Metrics
+	log      *slog.Logger
+
+	// mu guards everything below and all state of the lanes and their deliveries.
+	// It is never held across I/O. Settling, offering and starting attempts take
+	// it, so that a lane that ends can't start one more.
+	mu      sync.Mutex
+	ready   fifo
+	backoff waitHeap
+	flying  int // attempts
+	lanes   map[*Lane]struct{}
+	full    int // lanes whose feed waits for room
+	breaker *breaker
+	hold    hold
+	limit   *rate.Limiter
+	quiet   time.Time // throttled until
+	timer   *time.Timer
+	wakeAt  time.Time
+	canary  string // key of the last canary of breaker or hold
+	success successes
+}
+
+// successes remembers which keys succeeded last, to tell whether a key other than
+// a given one succeeded since.
+type successes struct {
+	n             uint64
+	key, otherKey string
+	seq, otherSeq uint64
+}
+
+func (s *successes) add(key string) {
+	s.n++
+	if key != s.key {
+		s.otherKey, s.otherSeq = s.key, s.seq
+		s.key = key
+	}
+	s.seq = s.n
+}
+
+// otherSince reports whether a key other than key succeeded after count seq.
+func (s *successes) otherSince(key string, seq uint64) bool {
+	if s.key != key {
+		return s.seq > seq
+	}
+	return s.otherSeq > seq
+}
+
+// TargetConfig is what a Target is made of.
+type TargetConfig struct {
+	Name string
+	// Kind is the connector's name.
+	Kind     string
+	Settings Settings
+	// VersionByOffset: versions are source offsets.
+	VersionByOffset bool
+	Connector       connector.Connector
+	// HoldRatio is dead_letters.hold_ratio; 0 holds on the first permanent failure.
+	HoldRatio float64
+	Letters   Letters
+	Metrics   *telemetry.Metrics
+	Logger    *slog.Logger
+}
+
+// NewTarget returns a target without lanes. It owns the connector: Close closes it.
+func NewTarget(c TargetConfig) *Target {
+	t := &Target{
+		name: c.Name, kind: c.Kind, settings: c.Settings, offsets: c.VersionByOffset,
+		conn: c.Connector, letters: c.Letters, metrics: c.Metrics,
+		log:   c.Logger.With("target", c.Name),
+		lanes: map[*Lane]struct{}{},
+	}
+	t.prepare, _ = c.Connector.(connector.Preparer)
+	if c.Settings.Batch.Size > 1 {
+		t.batch, _ = c.Connector.(connector.BatchConnector)
+		_, t.ordered = c.Connector.(connector.OrderedBatch)
+	}
+	t.breaker = newBreaker(c.Name, c.Settings.Breaker, func(from, to gobreaker.State) {
+		t.log.Warn("breaker turned", "from", from.String(), "to", to.String())
+		t.metrics.BreakerTurned(t.name, to.String())
+		if to == gobreaker.StateClosed {
+			t.endOutage()
+		}
+	})
+	t.hold = hold{ratio: c.HoldRatio, changed: func(held bool) {
+		if held {
+			t.log.Error("target is held: its last keys all failed for good, which is rarely the policies' fault; "+
+				"mend the target or its mapping", "keys", holdKeys)
+			t.metrics.Held(t.name)
+			return
+		}
+		t.log.Info("target is released from its hold")
+	}}
+	if r := c.Settings.Rate; r.PerSecond > 0 {
+		burst := r.Burst
+		if burst == 0 {
+			burst = max(1, int(r.PerSecond))
+		}
+		t.limit = rate.NewLimiter(rate.Limit(r.PerSecond), burst)
+	}
+	t.timer = time.AfterFunc(time.Hour, t.wake)
+	t.timer.Stop()
+	return t
+}
+
+// Name is the target's name in the config.
+func (t *Target) Name() string { return t.name }
+
+// Close closes the connector. All lanes must have ended.
+func (t *Target) Close(ctx context.Context) error {
+	t.mu.Lock()
+	t.timer.Stop()
+	t.mu.Unlock()
+	return t.conn.Close(ctx)
+}
+
+func (t *Target) wake() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wakeAt = time.Time{}
+	t.pump()
+}
+
+// wakeBy makes the pump run again at the given time, or earlier.
+func (t *Target) wakeBy(at time.Time) {
+	if !t.wakeAt.IsZero() && !at.Before(t.wakeAt) {
+		return
+	}
+	t.wakeAt = at
+	t.timer.Reset(max(0, time.Until(at)))
+}
+
+// pump starts every attempt that may start now, and sets the timer for the next
+// one that time alone holds back. It runs after each change of state.
+func (t *Target) pump() {
+	now := time.Now()
+	t.endBackoffs(now)
+	for t.flying < t.settings.Concurrency {
+		if t.ready.len() == 0 {
+			// A canary is worth more than a back-off: a target that may be back is
+			// asked by whatever waits.
+			if !t.probing(now) || !t.cutBackoff() {
+				return
+			}
+		}
+		if !t.batchDue(now) {
+			return
+		}
+		report, canary := t.admit(now)
+		if report == nil {
+			return
+		}
+		entries := t.take(now, canary)
+		if len(entries) == 0 {
+			report(errExcluded)
+			return
+		}
+		t.start(entries, report, canary)
+	}
+}
+
+// endBackoffs moves the deliveries whose back-off is over to the ready queue.
+func (t *Target) endBackoffs(now time.Time) {
+	for len(t.backoff) > 0 && !t.backoff[0].due.After(now) {
+		t.makeReady(heap.Pop(&t.backoff).(*pending), now) //nolint:forcetypeassert // only pending goes in
+	}
+	if len(t.backoff) > 0 {
+		t.wakeBy(t.backoff[0].due)
+	}
+}
+
+// probing reports whether the target waits for a canary that may go now.
+func (t *Target) probing(now time.Time) bool {
+	if t.hold.active {
+		return !t.hold.canary && !now.Before(t.hold.until)
+	}
+	return t.breaker.state != gobreaker.StateClosed && !now.Before(t.breaker.openUntil)
+}
+
+// cutBackoff makes the delivery whose back-off ends first ready at once.
+func (t *Target) cutBackoff() bool {
+	if len(t.backoff) == 0 {
+		return false
+	}
+	t.makeReady(heap.Pop(&t.backoff).(*pending), time.Now()) //nolint:forcetypeassert // only pending goes in
+	return t.ready.len() > 0
+}
+
+// endOutage frees what backed off because the target was away.
+func (t *Target) endOutage() {
+	now := time.Now()
+	for _, p := range t.backoff {
+		if p.lastClass == connector.Unavailable {
+			p.due = now
+		}
+	}
+	heap.Init(&t.backoff)
+}
+
+// admit asks hold, throttle, rate limit and breaker, in this order, for one
+// attempt. A nil report means no; the timer is then set, or the end of a canary
+// in flight will pump again.
+func (t *Target) admit(now time.Time) (report func(error), canary bool) {
+	if t.hold.active {
+		if t.hold.canary {
+			return nil, false
+		}
+		if now.Before(t.hold.until) {
+			t.wakeBy(t.hold.until)
+			return nil, false
+		}
+	}
+	if now.Before(t.quiet) {
+		t.wakeBy(t.quiet)
+		return nil, false
+	}
+	token := func() {}
+	if t.limit != nil {
+		r := t.limit.ReserveN(now, 1)
+		token = func() { r.CancelAt(now) }
+		if d := r.DelayFrom(now); d > 0 {
+			token()
+			t.wakeBy(now.Add(d))
+			return nil, false
+		}
+	}
+	report, canary, again := t.breaker.allow(now)
+	if report == nil {
+		token()
+		if !again.IsZero() {
+			t.wakeBy(again)
+		}
+		return nil, false
+	}
+	if t.hold.active {
+		t.hold.canary, canary = true, true
+	}
+	return report, canary
+}
+
+// makeReady queues p for an attempt, or parks it if its lane could not record its
+// settling.
+func (t *Target) makeReady(p *pending, now time.Time) {
+	if p.lane.draining {
+		p.state = queued
+		return
+	}
+	if p.tries == 0 && !p.lane.recordable(p) {
+		p.state = parked
+		p.lane.parked = append(p.lane.parked, p)
+		return
+	}
+	p.state, p.readyAt = ready, now
+	t.ready.push(p)
+}
+
+// waitFor puts p into back-off.
+func (t *Target) waitFor(p *pending, d time.Duration) {
+	if p.lane.draining {
+		p.state = queued
+		return
+	}
+	p.state, p.due = waiting, time.Now().Add(d)
+	heap.Push(&t.backoff, p)
+	t.wakeBy(t.backoff[0].due)
+}
+
+// forget drops what belongs to an ended lane.
+func (t *Target) forget(l *Lane) {
+	keep := func(p *pending) bool { return p.lane != l }
+	t.ready.filter(keep)
+	t.backoff.filter(keep)
+	delete(t.lanes, l)
+}

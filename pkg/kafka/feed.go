@@ -1,0 +1,199 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/hms-sme/policysync/pkg/delivery"
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// feed reads the assigned partitions with a client of its own, which is in no
+// group, and hands the records over. Only its polling goroutine adds and removes
+// partitions, between two hand-overs, so that records polled for one assignment
+// never reach the Partition of a later one. A hand-over never waits: a partition
+// that has enough is paused.
+type feed struct {
+	client *kgo.Client
+	log    *slog.Logger
+	polled atomic.Int64 // when the last poll ended, unix nanoseconds
+	done   chan struct{}
+
+	// sinks belongs to the polling goroutine.
+	sinks map[partition]*delivery.Partition
+
+	// mu guards the commands for the polling goroutine and how to wake it.
+	mu       sync.Mutex
+	commands []func()
+	wake     context.CancelFunc
+	closed   bool
+}
+
+type partition struct {
+	topic string
+	id    int32
+}
+
+// pollEvery is how often the polling goroutine shows that it lives when there is
+// nothing to read.
+const pollEvery = 5 * time.Second
+
+func newFeed(c *Config, log *slog.Logger) (*feed, error) {
+	client, err := c.dial(log,
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		// Where a start offset is out of the log's range, read from its start: what
+		// retention deleted was reported when the partition was assigned.
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchMaxBytes(16<<20),
+		kgo.FetchMaxPartitionBytes(1<<20),
+		kgo.MaxBufferedRecords(20_000),
+		kgo.FetchMaxWait(500*time.Millisecond),
+	)
+	if err != nil {
+		return nil, err
+	}
+	f := &feed{client: client, log: log, done: make(chan struct{}), sinks: map[partition]*delivery.Partition{}}
+	f.polled.Store(time.Now().UnixNano())
+	go f.run()
+	return f, nil
+}
+
+// do has the polling goroutine run a command before its next hand-over.
+func (f *feed) do(command func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.commands = append(f.commands, command)
+	if f.wake != nil {
+		f.wake()
+	}
+}
+
+// add begins to read a partition.
+func (f *feed) add(id partition, p *delivery.Partition) {
+	f.do(func() {
+		f.sinks[id] = p
+		f.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{
+			id.topic: {id.id: kgo.NewOffset().At(p.Start())},
+		})
+	})
+}
+
+// remove ends the reading of a partition. When it returns, nothing is handed over
+// any more.
+func (f *feed) remove(ids []partition) {
+	removed := make(chan struct{})
+	f.do(func() {
+		defer close(removed)
+		by := map[string][]int32{}
+		for _, id := range ids {
+			by[id.topic] = append(by[id.topic], id.id)
+			delete(f.sinks, id)
+		}
+		f.client.RemoveConsumePartitions(by)
+		// A pause outlives the removal and would silence the next assignment.
+		f.client.ResumeFetchPartitions(by)
+	})
+	select {
+	case <-removed:
+	case <-f.done:
+	}
+}
+
+// resume lets a paused partition go on, unless it was given to another since.
+func (f *feed) resume(id partition, p *delivery.Partition) {
+	f.do(func() {
+		if f.sinks[id] == p {
+			f.client.ResumeFetchPartitions(map[string][]int32{id.topic: {id.id}})
+		}
+	})
+}
+
+func (f *feed) run() {
+	defer close(f.done)
+	for {
+		ctx, ok := f.turn()
+		if !ok {
+			return
+		}
+		fetches := f.client.PollRecords(ctx, 10_000)
+		f.polled.Store(time.Now().UnixNano())
+		fetches.EachError(func(topic string, id int32, err error) {
+			if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+				f.log.Error("fetch records", "topic", topic, "partition", id, "err", err)
+			}
+		})
+		fetches.EachPartition(f.handOver)
+	}
+}
+
+// turn runs the waiting commands and returns the context of the next poll.
+func (f *feed) turn() (context.Context, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for len(f.commands) > 0 {
+		commands := f.commands
+		f.commands = nil
+		f.mu.Unlock()
+		for _, command := range commands {
+			command()
+		}
+		f.mu.Lock()
+	}
+	if f.wake != nil {
+		f.wake()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), pollEvery)
+	f.wake = cancel
+	return ctx, !f.closed
+}
+
+func (f *feed) handOver(t kgo.FetchTopicPartition) {
+	id := partition{t.Topic, t.Partition}
+	p := f.sinks[id]
+	if p == nil || len(t.Records) == 0 {
+		return
+	}
+	records := make([]*event.Record, len(t.Records))
+	block := make([]event.Record, len(t.Records))
+	for i, r := range t.Records {
+		block[i] = toRecord(r, p.TopicID)
+		records[i] = &block[i]
+	}
+	if p.Take(records, t.HighWatermark) {
+		f.client.PauseFetchPartitions(map[string][]int32{id.topic: {id.id}})
+	}
+}
+
+func toRecord(r *kgo.Record, id event.TopicID) event.Record {
+	var headers []event.Header
+	if len(r.Headers) > 0 {
+		headers = make([]event.Header, len(r.Headers))
+		for i, h := range r.Headers {
+			headers[i] = event.Header(h)
+		}
+	}
+	return event.Record{
+		Position: event.Position{
+			Topic: r.Topic, TopicID: id, Partition: r.Partition, Offset: r.Offset, LeaderEpoch: r.LeaderEpoch,
+		},
+		Key: r.Key, Value: r.Value, Headers: headers, Timestamp: r.Timestamp,
+	}
+}
+
+// close ends the polling goroutine and the client.
+func (f *feed) close() {
+	f.do(func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.closed = true
+	})
+	<-f.done
+	f.client.Close()
+}

@@ -1,0 +1,411 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/hms-sme/policysync/pkg/delivery"
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// Group is this process's membership of the consumer group. Its client only joins,
+// heartbeats and commits: its fetches stay paused and nobody polls it, so no
+// callback of it ever blocks the reading. What is assigned is read by the feed.
+type Group struct {
+	config Config
+	engine *delivery.Engine
+	drain  time.Duration
+	log    *slog.Logger
+	onDone func(err error) // of each commit
+
+	member *kgo.Client
+	admin  *kadm.Client
+	feed   *feed
+
+	// mu guards live, between the callbacks of kgo and the committer.
+	mu   sync.Mutex
+	live map[partition]*assignment
+
+	// committing lets one commit be in flight at a time, so that an older one can't
+	// overtake a newer one. A revoke's last commit waits for it here.
+	committing sync.Mutex
+	now        chan struct{} // asks for a commit before the interval is over
+	stop       chan struct{}
+	stopped    sync.WaitGroup
+	once       sync.Once
+}
+
+// assignment is one partition from the moment that the group assigns it until it
+// is revoked or lost.
+type assignment struct {
+	id     partition
+	ctx    context.Context
+	cancel context.CancelFunc
+	// begun is closed when p is set, or will never be. Nil until offsets came.
+	begun chan struct{}
+	p     *delivery.Partition
+}
+
+// GroupConfig is what a Group needs beside the cluster's config.
+type GroupConfig struct {
+	Engine *delivery.Engine
+	// Drain is how long a revoke waits for attempts in flight.
+	Drain time.Duration
+	// Interval is the time between two commits.
+	Interval time.Duration
+	Logger   *slog.Logger
+	// Committed is called after each commit, with its error.
+	Committed func(err error)
+}
+
+// Join makes a member of the group and starts it. It returns before anything is
+// assigned.
+func Join(c Config, g GroupConfig) (*Group, error) {
+	group := &Group{
+		config: c, engine: g.Engine, drain: g.Drain, log: g.Logger, onDone: g.Committed,
+		live: map[partition]*assignment{}, now: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	balancer := kgo.Balancers(kgo.CooperativeStickyBalancer())
+	if c.GroupProtocol == "consumer" {
+		balancer = kgo.ServerSideBalancer()
+	}
+	opts := []kgo.Opt{
+		kgo.ConsumerGroup(c.Group),
+		kgo.ConsumeTopics(c.Topics...),
+		balancer,
+		kgo.DisableAutoCommit(),
+		kgo.SessionTimeout(c.SessionTimeout),
+		kgo.HeartbeatInterval(c.HeartbeatInterval()),
+		kgo.RebalanceTimeout(RebalanceTimeout),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.OnPartitionsAssigned(group.assigned),
+		kgo.OnOffsetsFetched(group.fetched),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { group.release(m, true) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { group.release(m, false) }),
+	}
+	if c.InstanceID != "" {
+		opts = append(opts, kgo.InstanceID(c.InstanceID))
+	}
+	var err error
+	if group.feed, err = newFeed(&c, g.Logger); err != nil {
+		return nil, err
+	}
+	if group.member, err = c.dial(g.Logger, opts...); err != nil {
+		group.feed.close()
+		return nil, err
+	}
+	group.member.PauseFetchTopics(c.Topics...)
+	group.admin = kadm.NewClient(group.member)
+	group.stopped.Go(func() { group.commitLoop(g.Interval) })
+	return group, nil
+}
+
+func (g *Group) assigned(_ context.Context, _ *kgo.Client, added map[string][]int32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for topic, ids := range added {
+		for _, id := range ids {
+			a := &assignment{id: partition{topic, id}}
+			a.ctx, a.cancel = context.WithCancel(context.Background())
+			g.live[a.id] = a
+		}
+	}
+}
+
+// fetched begins the assignments whose committed offsets have come.
+func (g *Group) fetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, group := range resp.Groups {
+		for _, t := range group.Topics {
+			for _, p := range t.Partitions {
+				a := g.live[partition{t.Topic, p.Partition}]
+				if a == nil || a.begun != nil || p.ErrorCode != 0 {
+					continue // revoked meanwhile, begun before, or kgo asks again
+				}
+				meta := ""
+				if p.Metadata != nil {
+					meta = *p.Metadata
+				}
+				a.begun = make(chan struct{})
+				go g.begin(a, p.Offset, meta)
+			}
+		}
+	}
+	return nil
+}
+
+// begin makes the Partition of an assignment and has it read.
+func (g *Group) begin(a *assignment, committed int64, meta string) {
+	defer close(a.begun)
+	for {
+		id, start, err := g.log0(a)
+		if err == nil {
+			a.p = g.engine.Assign(delivery.Assignment{
+				Topic: a.id.topic, TopicID: id, Partition: a.id.id,
+				Committed: committed, Metadata: meta, LogStart: start,
+			}, func() { g.feed.resume(a.id, a.p) })
+			g.feed.add(a.id, a.p)
+			g.log.Info("partition assigned", "topic", a.id.topic, "partition", a.id.id,
+				"committed", committed, "start", a.p.Start())
+			return
+		}
+		g.log.Warn("learn about an assigned partition; trying again", "topic", a.id.topic, "partition", a.id.id, "err", err)
+		select {
+		case <-a.ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// log0 asks for the topic's id and the first offset that the log holds.
+func (g *Group) log0(a *assignment) (event.TopicID, int64, error) {
+	topics, err := g.admin.ListTopics(a.ctx, a.id.topic)
+	if err != nil {
+		return event.TopicID{}, 0, fmt.Errorf("describe topic: %w", err)
+	}
+	starts, err := g.admin.ListStartOffsets(a.ctx, a.id.topic)
+	if err != nil {
+		return event.TopicID{}, 0, fmt.Errorf("list start offsets: %w", err)
+	}
+	start, ok := starts.Lookup(a.id.topic, a.id.id)
+	if !ok || start.Err != nil {
+		return event.TopicID{}, 0, errors.Join(errors.New("list start offsets: partition has none"), start.Err)
+	}
+	return event.TopicID(topics[a.id.topic].ID), start.Offset, nil
+}
+
+// release ends assignments. Revoked ones are drained and committed; lost ones
+// belong to another member already, so nothing of them may be committed.
+func (g *Group) release(gone map[string][]int32, revoked bool) {
+	var released []*assignment
+	g.mu.Lock()
+	for topic, ids := range gone {
+		for _, id := range ids {
+			if a := g.live[partition{topic, id}]; a != nil {
+				delete(g.live, a.id)
+				released = append(released, a)
+			}
+		}
+	}
+	g.mu.Unlock()
+	g.finish(released, revoked)
+}
+
+func (g *Group) finish(released []*assignment, commit bool) {
+	ids := make([]partition, 0, len(released))
+	var parts []*assignment
+	for _, a := range released {
+		a.cancel()
+		if a.begun != nil {
+			<-a.begun
+		}
+		if a.p != nil {
+			ids, parts = append(ids, a.id), append(parts, a)
+		}
+	}
+	if len(parts) == 0 {
+		return
+	}
+	g.feed.remove(ids)
+	var wg sync.WaitGroup
+	for _, a := range parts {
+		wg.Go(func() {
+			if commit {
+				a.p.Drain(g.drain)
+			} else {
+				a.p.Abort()
+			}
+		})
+	}
+	wg.Wait()
+	if commit {
+		g.commit(parts)
+	}
+	for _, id := range ids {
+		g.log.Info("partition released", "topic", id.topic, "partition", id.id, "committed", commit)
+	}
+}
+
+// CommitNow asks for a commit without waiting for it.
+func (g *Group) CommitNow() {
+	select {
+	case g.now <- struct{}{}:
+	default:
+	}
+}
+
+func (g *Group) commitLoop(interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-g.stop:
+			return
+		case <-ticker.C:
+		case <-g.now:
+		}
+		g.committing.Lock()
+		g.mu.Lock()
+		var parts []*assignment
+		for _, a := range g.live {
+			if begun(a) && a.p != nil && a.p.Dirty() {
+				parts = append(parts, a)
+			}
+		}
+		g.mu.Unlock()
+		g.commitLocked(parts)
+		g.committing.Unlock()
+	}
+}
+
+func begun(a *assignment) bool {
+	if a.begun == nil {
+		return false
+	}
+	select {
+	case <-a.begun:
+		return true
+	default:
+		return false
+	}
+}
+
+func (g *Group) commit(parts []*assignment) {
+	g.committing.Lock()
+	defer g.committing.Unlock()
+	g.commitLocked(parts)
+}
+
+// commitLocked sends one OffsetCommit, fenced by the member's generation, with the
+// cursors of all given partitions. A failed one is repeated with the next.
+func (g *Group) commitLocked(parts []*assignment) {
+	if len(parts) == 0 {
+		return
+	}
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	metadata := map[partition]string{}
+	byID := map[partition]*assignment{}
+	for _, a := range parts {
+		offset, epoch, meta, err := a.p.Checkpoint()
+		if err != nil {
+			g.log.Error("encode checkpoint; nothing is committed", "topic", a.id.topic, "partition", a.id.id, "err", err)
+			continue
+		}
+		if offsets[a.id.topic] == nil {
+			offsets[a.id.topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[a.id.topic][a.id.id] = kgo.EpochOffset{Epoch: epoch, Offset: offset}
+		metadata[a.id], byID[a.id] = meta, a
+	}
+	if len(byID) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), g.config.SessionTimeout)
+	defer cancel()
+	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		for i := range req.Topics {
+			t := &req.Topics[i]
+			for j := range t.Partitions {
+				meta := metadata[partition{t.Topic, t.Partitions[j].Partition}]
+				t.Partitions[j].Metadata = &meta
+			}
+		}
+		return nil
+	})
+	g.member.CommitOffsetsSync(ctx, offsets,
+		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+			g.committed(byID, resp, err)
+		})
+}
+
+// committed looks at the errors, of which the ones per partition are only inside
+// the response.
+func (g *Group) committed(parts map[partition]*assignment, resp *kmsg.OffsetCommitResponse, err error) {
+	failed := func(a *assignment, err error) {
+		a.p.Uncommitted()
+		g.log.Warn("commit offset; the next commit repeats it", "topic", a.id.topic, "partition", a.id.id, "err", err)
+	}
+	if err != nil {
+		for _, a := range parts {
+			failed(a, err)
+		}
+		g.onDone(err)
+		return
+	}
+	var first error
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			err := kerr.ErrorForCode(p.ErrorCode)
+			a := parts[partition{t.Topic, p.Partition}]
+			if err == nil || a == nil {
+				continue
+			}
+			if first == nil {
+				first = err
+			}
+			failed(a, err)
+		}
+	}
+	g.onDone(first)
+}
+
+// Health returns an error if the polling goroutine has not come round for a
+// minute: heartbeats go on without it, so the group would not notice.
+func (g *Group) Health() error {
+	if idle := time.Since(time.Unix(0, g.feed.polled.Load())); idle > time.Minute {
+		return fmt.Errorf("no poll for %s", idle.Round(time.Second))
+	}
+	return nil
+}
+
+// Assigned is the number of partitions that this member has.
+func (g *Group) Assigned() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.live)
+}
+
+// Stop drains every partition, commits, and leaves the group; a static member
+// stays in it, to be back before its session ends, unless leave is set. It may be
+// called twice.
+func (g *Group) Stop(leave bool) {
+	g.once.Do(func() {
+		close(g.stop)
+		g.stopped.Wait()
+		g.mu.Lock()
+		all := make([]*assignment, 0, len(g.live))
+		for _, a := range g.live {
+			all = append(all, a)
+		}
+		clear(g.live)
+		g.mu.Unlock()
+		g.finish(all, true)
+		g.feed.close()
+		if leave && g.config.InstanceID != "" {
+			g.leaveStatic()
+		}
+		g.member.Close()
+	})
+}
+
+// leaveStatic takes a static member out of the group, which closing does not.
+func (g *Group) leaveStatic() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	leave := kadm.LeaveGroup(g.config.Group).InstanceIDs(g.config.InstanceID).Reason("scale down")
+	if _, err := g.admin.LeaveGroup(ctx, leave); err != nil {
+		g.log.Warn("leave group", "err", err)
+	}
+}
