@@ -76,7 +76,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	var result *Result
 	if err == nil {
 		d := &show{platform: p, service: service, tallies: ts, screen: o.Screen}
-		result, err = d.play(ctx, cfg.Kafka)
+		result, err = d.play(ctx, cfg)
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
@@ -93,8 +93,8 @@ type show struct {
 	opened  bool
 }
 
-func (s *show) play(ctx context.Context, k kafka.Config) (*Result, error) {
-	producer, err := kafka.NewProducer(k, slog.New(slog.DiscardHandler))
+func (s *show) play(ctx context.Context, cfg *config.Config) (*Result, error) {
+	producer, err := kafka.NewProducer(cfg.Kafka, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,13 @@ func (s *show) play(ctx context.Context, k kafka.Config) (*Result, error) {
 		result.Delivered[name] = t.confirmed.Load()
 	}
 	result.BreakerOpened = s.opened
-	return result, nil
+	adm, err := kafka.NewAdmin(cfg.Kafka, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	defer adm.Close()
+	result.DeadLetters, err = adm.Records(ctx, cfg.DeadLetters.Topic)
+	return result, err
 }
 
 // publish writes the events, round by round, and breaks and heals the scheduling
