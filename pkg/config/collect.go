@@ -2,27 +2,19 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/mapping"
 )
 
-// expression is one expression of the config and what it may refer to.
+// expression is one expression of the config, and what it may refer to.
 type expression struct {
 	expr *connector.Expr
-	// want is what it must result in, empty for anything.
-	want string
-	vars []string
-	// loop is set if it is evaluated once per item of a list.
-	loop *loop
+	decl mapping.Decl
 	// topics are those whose events it meets, nil for all.
 	topics []string
-}
-
-type loop struct {
-	list  *connector.Expr
-	item  string
-	outer *loop
 }
 
 // collector walks decoded structs and gathers their expressions.
@@ -31,10 +23,11 @@ type collector struct {
 	found []expression
 }
 
-// collect gathers the expressions of the targets: those of the file, and those
-// that a connector's defaults added, which stand where the target does.
+// collect gathers the expressions of the file, and those that a connector's
+// defaults added, which stand where the target does.
 func (d *decoder) collect(c *Config) []expression {
 	k := collector{d: d}
+	k.event(&c.Event, c.Kafka.Topics)
 	for i := range c.Targets {
 		t := &c.Targets[i]
 		at := join("targets", t.Name)
@@ -44,6 +37,34 @@ func (d *decoder) collect(c *Config) []expression {
 		}
 	}
 	return k.found
+}
+
+// event gathers how events are read. An expression does not meet the topics that
+// have their own in its stead.
+func (k *collector) event(c *mapping.EventConfig, topics []string) {
+	own := map[string][]string{}
+	for i := range c.Topics {
+		t := &c.Topics[i]
+		at := "event.topics." + t.Name
+		k.walk(reflect.ValueOf(&t.Value), expression{topics: []string{t.Name}}, at)
+		for _, f := range fieldsOf(reflect.ValueOf(&t.Value).Elem()) {
+			if !f.empty() {
+				own[f.name] = append(own[f.name], t.Name)
+			}
+		}
+	}
+	for _, f := range fieldsOf(reflect.ValueOf(c).Elem()) {
+		if _, ok := reflect.TypeAssert[*connector.Expr](f.value); !ok {
+			continue
+		}
+		in := expression{decl: mapping.Decl{Want: f.tag.Get("want")}, topics: []string{}}
+		for _, topic := range topics {
+			if !slices.Contains(own[f.name], topic) {
+				in.topics = append(in.topics, topic)
+			}
+		}
+		k.walk(f.value, in, join("event", f.name))
+	}
 }
 
 // walk visits the expressions in v; in is what they have in common.
@@ -73,10 +94,11 @@ func (k *collector) walk(v reflect.Value, in expression, path string) {
 			}
 		}
 	}
-	switch v.Kind() {
-	case reflect.Struct:
+	if v.Kind() == reflect.Struct {
 		k.fields(v, in, path)
-	case reflect.Slice:
+		return
+	}
+	if v.Kind() == reflect.Slice {
 		for i := range v.Len() {
 			k.walk(v.Index(i), in, path)
 		}
@@ -86,19 +108,19 @@ func (k *collector) walk(v reflect.Value, in expression, path string) {
 func (k *collector) fields(v reflect.Value, in expression, path string) {
 	var list *connector.Expr
 	inner := in
-	if l, ok := v.Addr().Interface().(connector.Looper); ok {
+	if l, ok := reflect.TypeAssert[connector.Looper](v.Addr()); ok {
 		var item string
 		if list, item = l.Loop(); list != nil {
-			inner.loop = &loop{list: list, item: item, outer: in.loop}
+			inner.decl.Loop = &mapping.Loop{List: list, Item: item, Outer: in.decl.Loop}
 		}
 	}
 	for _, f := range fieldsOf(v) {
 		each := inner
-		if e, ok := f.value.Interface().(*connector.Expr); ok && e != nil && e == list {
+		if e, ok := reflect.TypeAssert[*connector.Expr](f.value); ok && e != nil && e == list {
 			each = in
 		}
-		each.want = f.tag.Get("want")
-		each.vars = append(strings.Fields(f.tag.Get("vars")), in.vars...)
+		each.decl.Want = f.tag.Get("want")
+		each.decl.Vars = append(strings.Fields(f.tag.Get("vars")), in.decl.Vars...)
 		k.walk(f.value, each, join(path, f.name))
 	}
 }

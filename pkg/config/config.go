@@ -29,22 +29,24 @@ import (
 	"github.com/hms-sme/policysync/pkg/decode"
 	"github.com/hms-sme/policysync/pkg/delivery"
 	"github.com/hms-sme/policysync/pkg/kafka"
+	"github.com/hms-sme/policysync/pkg/mapping"
 	"github.com/hms-sme/policysync/pkg/telemetry"
 )
 
 // Config is the whole file.
 type Config struct {
-	Kafka        kafka.Config     `yaml:"kafka"`
-	Schemas      decode.Config    `yaml:"schemas"`
-	Route        Route            `yaml:"route"`
-	Checkpoint   Checkpoint       `yaml:"checkpoint"`
-	DrainTimeout time.Duration    `yaml:"drain_timeout" default:"15s" min:"1ms"`
-	DeadLetters  DeadLetters      `yaml:"dead_letters"`
-	Receipts     Receipts         `yaml:"receipts"`
-	Control      Control          `yaml:"control"`
-	Health       Health           `yaml:"health"`
-	Admin        Admin            `yaml:"admin"`
-	Telemetry    telemetry.Config `yaml:"telemetry"`
+	Kafka        kafka.Config        `yaml:"kafka"`
+	Schemas      decode.Config       `yaml:"schemas"`
+	Event        mapping.EventConfig `yaml:"event"`
+	Route        Route               `yaml:"route"`
+	Checkpoint   Checkpoint          `yaml:"checkpoint"`
+	DrainTimeout time.Duration       `yaml:"drain_timeout" default:"15s" min:"1ms"`
+	DeadLetters  DeadLetters         `yaml:"dead_letters"`
+	Receipts     Receipts            `yaml:"receipts"`
+	Control      Control             `yaml:"control"`
+	Health       Health              `yaml:"health"`
+	Admin        Admin               `yaml:"admin"`
+	Telemetry    telemetry.Config    `yaml:"telemetry"`
 	// Targets are in the order of the file.
 	Targets []Target `yaml:"targets" required:"true"`
 

@@ -14,9 +14,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/hms-sme/policysync/connectors"
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/pkg/httpclient"
+	"github.com/hms-sme/policysync/schemas"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -89,6 +91,15 @@ func loadText(t *testing.T, text string) *Config {
 
 func TestMistakes(t *testing.T) {
 	t.Parallel()
+	policy, err := event.ParseSchema(`{"type": "record", "name": "Policy", "fields": [
+		{"name": "name", "type": "string"}, {"name": "no", "type": "int"},
+		{"name": "rules", "type": {"type": "array", "items": {"type": "record", "name": "Rule", "fields": [
+			{"name": "no", "type": "int"}, {"name": "text", "type": "string"}]}}}]}`)
+	require.NoError(t, err)
+	process, err := event.ParseSchema(`{"type": "record", "name": "Process", "fields": [
+		{"name": "no", "type": "int"}, {"name": "steps", "type": "string"}]}`)
+	require.NoError(t, err)
+	byTopic := map[string][]*event.Schema{"policies": {policy}, "processes": {process}}
 	files, err := filepath.Glob("testdata/mistakes/*.yaml")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
@@ -97,7 +108,10 @@ func TestMistakes(t *testing.T) {
 			t.Parallel()
 			text, err := os.ReadFile(file)
 			require.NoError(t, err)
-			_, err = load(filepath.Base(file), text, hooks(), environment)
+			c, err := load(filepath.Base(file), text, hooks(), environment)
+			if c != nil {
+				err = c.Compile(byTopic)
+			}
 			var mistakes *Error
 			require.ErrorAs(t, err, &mistakes)
 			require.NotContains(t, err.Error(), "s3cret")
@@ -179,11 +193,11 @@ func TestExpressions(t *testing.T) {
 	var got []string
 	for _, e := range c.expressions {
 		item := ""
-		if e.loop != nil {
-			item = e.loop.item + " in " + e.loop.list.Source
+		if l := e.decl.Loop; l != nil {
+			item = l.Item + " in " + l.List.Source
 		}
 		p := e.expr.Place
-		got = append(got, fmt.Sprintf("%d:%d %s %q want=%q vars=%v loop=%q topics=%v", p.Line, p.Column, p.Path, e.expr.Source, e.want, e.vars, item, e.topics))
+		got = append(got, fmt.Sprintf("%d:%d %s %q want=%q vars=%v loop=%q topics=%v", p.Line, p.Column, p.Path, e.expr.Source, e.decl.Want, e.decl.Vars, item, e.topics))
 	}
 	require.Empty(t, cmp.Diff([]string{
 		`9:11 targets.t.when "event.type == \"a\"" want="bool" vars=[] loop="" topics=[policies]`,
@@ -194,4 +208,29 @@ func TestExpressions(t *testing.T) {
 		`17:64 targets.t.tables.rows.map.id "rule.id" want="" vars=[] loop="rule in event.rules" topics=[policies]`,
 		`18:3 targets.u.map "event" want="" vars=[] loop="" topics=[]`,
 	}, got))
+}
+
+// TestExample holds that the example loads with the connectors of this program and
+// fits the schemas that it ships.
+func TestExample(t *testing.T) {
+	t.Parallel()
+	c, err := Load("../../examples/policysync.yaml", connectors.Builtin())
+	require.NoError(t, err)
+	byTopic := map[string][]*event.Schema{}
+	for topic, text := range map[string]string{"policy-events": schemas.PolicyEvent, "process-events": schemas.ProcessEvent} {
+		s, err := event.ParseSchema(text)
+		require.NoError(t, err)
+		byTopic[topic] = []*event.Schema{s}
+	}
+	require.NoError(t, c.Compile(byTopic))
+	for _, e := range c.expressions {
+		require.NotNil(t, e.expr.Program, e.expr.Place.Path)
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	t.Parallel()
+	_, err := Load("testdata/none.yaml", nil)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, "read config: ")
 }

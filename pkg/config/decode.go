@@ -41,9 +41,9 @@ type entryReader interface {
 	Entry() (name *string, value any)
 }
 
-// reject notes a mistake, unless decoding was broken off: what is missing then is
+// rejectf notes a mistake, unless decoding was broken off: what is missing then is
 // nobody's mistake.
-func (d *decoder) reject(at connector.Place, format string, args ...any) {
+func (d *decoder) rejectf(at connector.Place, format string, args ...any) {
 	if d.exhausted {
 		return
 	}
@@ -64,9 +64,9 @@ func (d *decoder) placeOf(path string) connector.Place {
 	return at
 }
 
-// rejectKey reports a mistake at the key of a path.
-func (d *decoder) rejectKey(path, format string, args ...any) {
-	d.reject(d.placeOf(path), format, args...)
+// rejectKeyf reports a mistake at the key of a path.
+func (d *decoder) rejectKeyf(path, format string, args ...any) {
+	d.rejectf(d.placeOf(path), format, args...)
 }
 
 // value decodes n, which is not null, into v. The tags of the field that v
@@ -142,21 +142,21 @@ func (d *decoder) structs(entries []entry, path string, structs ...reflect.Value
 			continue
 		}
 		d.src.hide(e.value)
-		d.reject(d.src.place(e.key, join(path, e.name)), "unknown key%s", suggest(e.name, keysOf(fields)))
+		d.rejectf(d.src.place(e.key, join(path, e.name)), "unknown key%s", suggest(e.name, keysOf(fields)))
 	}
 	for _, f := range fields {
 		d.missing(f, path)
 	}
 	for _, v := range structs {
-		if s, ok := v.Addr().Interface().(connector.Defaulter); ok {
+		if s, ok := reflect.TypeAssert[connector.Defaulter](v.Addr()); ok {
 			s.SetDefaults()
 		}
-		s, ok := v.Addr().Interface().(connector.Validator)
+		s, ok := reflect.TypeAssert[connector.Validator](v.Addr())
 		if !ok || len(d.mistakes) > before {
 			continue
 		}
 		for _, m := range s.Validate() {
-			d.rejectKey(join(path, m.Path), "%s", m.Message)
+			d.rejectKeyf(join(path, m.Path), "%s", m.Message)
 		}
 	}
 }
@@ -166,7 +166,7 @@ func (d *decoder) field(e entry, f *field, path string) {
 	d.places[path] = d.src.place(e.key, path)
 	if f.given != "" {
 		d.src.hide(e.value)
-		d.reject(d.places[path], "both %s and %s are given: want one", f.given, e.name)
+		d.rejectf(d.places[path], "both %s and %s are given: want one", f.given, e.name)
 		return
 	}
 	if isNull(e.value) {
@@ -184,10 +184,10 @@ func (d *decoder) field(e entry, f *field, path string) {
 	d.value(e.value, f.value, f.tag, path)
 	if f.tag.Get("later") == "true" && !reflect.DeepEqual(f.value.Interface(), def.Interface()) {
 		if text := f.tag.Get("default"); text != "" {
-			d.reject(d.places[path], "not supported yet: want the default, %s", text)
+			d.rejectf(d.places[path], "not supported yet: want the default, %s", text)
 			return
 		}
-		d.reject(d.places[path], "not supported yet")
+		d.rejectf(d.places[path], "not supported yet")
 	}
 }
 
@@ -198,12 +198,12 @@ func (d *decoder) missing(f *field, path string) {
 	switch keys := f.keys(); {
 	case f.given != "":
 		if required && f.empty() && !d.faulty(at) {
-			d.rejectKey(at, "empty")
+			d.rejectKeyf(at, "empty")
 		}
 	case required && len(keys) == 2:
-		d.rejectKey(at, "missing: want %s or %s", keys[0], keys[1])
+		d.rejectKeyf(at, "missing: want %s or %s", keys[0], keys[1])
 	case required:
-		d.rejectKey(at, "missing")
+		d.rejectKeyf(at, "missing")
 	case f.value.Kind() == reflect.Struct && len(fieldsOf(f.value)) > 0:
 		d.structs(nil, at, f.value)
 	}
@@ -225,7 +225,8 @@ func (d *decoder) ordered(n ast.Node, v reflect.Value, tag reflect.StructTag, pa
 		at := join(path, e.name)
 		d.places[at] = d.src.place(e.key, at)
 		item := reflect.New(v.Type().Elem())
-		name, value := item.Interface().(entryReader).Entry()
+		reader, _ := reflect.TypeAssert[entryReader](item) // or the list would not be ordered
+		name, value := reader.Entry()
 		*name = e.name
 		d.value(e.value, reflect.ValueOf(value).Elem(), tag, at)
 		v.Set(reflect.Append(v, item.Elem()))

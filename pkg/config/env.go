@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -21,7 +22,7 @@ func expand(text string, env func(string) (string, bool)) (string, error) {
 		case strings.HasPrefix(after, "{"):
 			inner, rest, closed := strings.Cut(after[1:], "}")
 			if !closed {
-				return "", fmt.Errorf("${ without }: write $${ for the two characters themselves")
+				return "", errors.New("${ without }: write $${ for the two characters themselves")
 			}
 			name, fallback, hasFallback := strings.Cut(inner, ":")
 			value, ok := env(name)

@@ -69,14 +69,11 @@ func (f *field) fromFile() bool { return f.given != "" && f.given != f.name }
 
 // empty reports whether f holds nothing, whatever the file says.
 func (f *field) empty() bool {
-	if z, ok := f.value.Interface().(interface{ IsZero() bool }); ok {
+	if z, ok := reflect.TypeAssert[interface{ IsZero() bool }](f.value); ok {
 		return z.IsZero()
 	}
-	switch f.value.Kind() {
-	case reflect.String, reflect.Slice, reflect.Map:
-		return f.value.Len() == 0
-	}
-	return false
+	kind := f.value.Kind()
+	return (kind == reflect.String || kind == reflect.Slice || kind == reflect.Map) && f.value.Len() == 0
 }
 
 func keysOf(fs []*field) []string {

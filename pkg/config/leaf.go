@@ -8,6 +8,7 @@ import (
 
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/mapping"
 )
 
 func (d *decoder) scalar(n ast.Node, v reflect.Value, tag reflect.StructTag, path string) {
@@ -16,11 +17,11 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, tag reflect.StructTag, pat
 		return
 	}
 	if err := setScalar(v, text); err != nil {
-		d.reject(d.src.place(n, path), "%v", err)
+		d.rejectf(d.src.place(n, path), "%v", err)
 		return
 	}
 	if message := bounded(v, tag, text); message != "" {
-		d.reject(d.src.place(n, path), "%s", message)
+		d.rejectf(d.src.place(n, path), "%s", message)
 	}
 }
 
@@ -36,7 +37,7 @@ func (d *decoder) short(n ast.Node, v scalarReader, path string) {
 		}
 	}
 	if err := v.UnmarshalScalar(text); err != nil {
-		d.reject(d.src.place(n, path), "%v", err)
+		d.rejectf(d.src.place(n, path), "%v", err)
 	}
 }
 
@@ -71,9 +72,17 @@ func (d *decoder) expr(n ast.Node, e *connector.Expr, path string) {
 
 func (d *decoder) template(n ast.Node, t *connector.Text, path string) {
 	const want = "a text (in quotes if it begins with {)"
-	if text, ok := d.text(n, want, path); ok {
-		*t = connector.Text{Source: text, Place: d.src.place(n, path)}
+	source, ok := d.text(n, want, path)
+	if !ok {
+		return
 	}
+	at := d.src.place(n, path)
+	text, err := mapping.ParseText(source, at)
+	if err != nil {
+		d.rejectf(at, "%v", err)
+		return
+	}
+	*t = *text
 }
 
 func (d *decoder) tree(n ast.Node, t *connector.Tree, path string) {
@@ -160,7 +169,7 @@ func (d *decoder) target(n ast.Node, t *Target, path string) {
 		return
 	}
 	if t.Batch.Size > 1 && kind.BatchSize <= 1 {
-		d.rejectKey(join(path, "batch.size"), "connector %s takes no batches", t.Connector)
+		d.rejectKeyf(join(path, "batch.size"), "connector %s takes no batches", t.Connector)
 	}
 	if t.Batch.Size == 0 {
 		t.Batch.Size = max(kind.BatchSize, 1)

@@ -19,7 +19,7 @@ import (
 // If the syntax is sound, the config is returned beside the mistakes, so that
 // [Config.Compile] can add those of its expressions; it must not be run.
 func Load(path string, registry connector.Registry) (*Config, error) {
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(path) //nolint:gosec // whoever starts the process names the file
 	if err != nil {
 		return nil, fmt.Errorf("read config: %w", err)
 	}
@@ -55,7 +55,7 @@ func load(file string, text []byte, registry connector.Registry, env func(string
 	d.checkRules(c)
 	c.expressions = d.collect(c)
 	c.mistakes = d.mistakes
-	return c, src.asError(c.mistakes)
+	return c, c.Compile(nil)
 }
 
 // kind looks up the connector that a target names.
@@ -74,7 +74,7 @@ func (d *decoder) kind(n ast.Node, path string) (connector.Kind, bool) {
 	}
 	kind, ok := d.registry[name]
 	if !ok {
-		d.reject(d.src.place(n, path), "unknown connector %q%s", name, suggest(name, slices.Collect(maps.Keys(d.registry))))
+		d.rejectf(d.src.place(n, path), "unknown connector %q%s", name, suggest(name, slices.Collect(maps.Keys(d.registry))))
 	}
 	return kind, ok
 }

@@ -57,9 +57,12 @@ func (s *source) asError(mistakes []Mistake) error {
 	slices.SortStableFunc(mistakes, func(a, b Mistake) int {
 		return cmp.Or(cmp.Compare(a.Place.Line, b.Place.Line), cmp.Compare(a.Place.Column, b.Place.Column))
 	})
-	mistakes = slices.Compact(mistakes)
-	for i := range mistakes {
-		mistakes[i].Excerpt = s.excerpt(mistakes[i].Place)
+	e, seen := new(Error), map[Mistake]bool{}
+	for _, m := range mistakes {
+		m.Excerpt = s.excerpt(m.Place)
+		if !seen[m] {
+			e.Mistakes, seen[m] = append(e.Mistakes, m), true
+		}
 	}
-	return &Error{Mistakes: mistakes}
+	return e
 }

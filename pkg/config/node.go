@@ -20,7 +20,7 @@ func (d *decoder) resolve(n ast.Node, path string) (ast.Node, bool) {
 			return nil, false
 		}
 		if d.values > maxValues || d.depth > maxDepth {
-			d.reject(d.src.place(n, path), "too much: want at most %d values, %d levels deep", maxValues, maxDepth)
+			d.rejectf(d.src.place(n, path), "too much: want at most %d values, %d levels deep", maxValues, maxDepth)
 			d.exhausted = true
 			return nil, false
 		}
@@ -30,13 +30,13 @@ func (d *decoder) resolve(n ast.Node, path string) (ast.Node, bool) {
 		case *ast.AliasNode:
 			target, ok := d.src.aliases[v]
 			if !ok {
-				d.reject(d.src.place(n, path), "alias %q has no anchor above it", v.Value.GetToken().Value)
+				d.rejectf(d.src.place(n, path), "alias %q has no anchor above it", v.Value.GetToken().Value)
 				return nil, false
 			}
 			n = target
 		case *ast.TagNode:
 			if !strings.HasPrefix(v.Start.Value, "!!") {
-				d.reject(d.src.place(n, path), "a value that begins with ! needs quotes")
+				d.rejectf(d.src.place(n, path), "a value that begins with ! needs quotes")
 				return nil, false
 			}
 			n = v.Value
@@ -66,13 +66,13 @@ func (d *decoder) entries(n ast.Node, path string) ([]entry, bool) {
 		at := d.src.place(kv.Key, path)
 		name, ok := keyName(kv.Key)
 		if !ok {
-			d.reject(at, "want a plain text as key")
+			d.rejectf(at, "want a plain text as key")
 			continue
 		}
 		at.Path = join(path, name)
 		if line, ok := lines[name]; ok {
 			d.src.hide(kv.Value)
-			d.reject(at, "given twice: the first is in line %d", line)
+			d.rejectf(at, "given twice: the first is in line %d", line)
 			continue
 		}
 		lines[name] = at.Line
@@ -124,7 +124,7 @@ func (d *decoder) text(n ast.Node, want, path string) (string, bool) {
 	}
 	text, err := expand(raw, d.env)
 	if err != nil {
-		d.reject(d.src.place(n, path), "%v", err)
+		d.rejectf(d.src.place(n, path), "%v", err)
 		return "", false
 	}
 	return text, true
@@ -152,7 +152,7 @@ func (d *decoder) wrongKind(n ast.Node, want, path string) {
 	case *ast.NullNode:
 		have = "nothing"
 	}
-	d.reject(d.src.place(n, path), "want %s, have %s", want, have)
+	d.rejectf(d.src.place(n, path), "want %s, have %s", want, have)
 }
 
 func isNull(n ast.Node) bool {

@@ -20,21 +20,21 @@ func (d *decoder) checkRules(c *Config) {
 		t := &c.Targets[i]
 		names[i] = t.Name
 		if !targetName.MatchString(t.Name) {
-			d.rule("targets."+t.Name, "%q is no name for a target: want a letter, then up to 63 letters, digits, _ and -", t.Name)
+			d.rulef("targets."+t.Name, "%q is no name for a target: want a letter, then up to 63 letters, digits, _ and -", t.Name)
 		}
 		d.checkTarget(c, t)
 	}
 	if err := checkpoint.Check(names); err != nil {
-		d.rule("targets", "%v", err)
+		d.rulef("targets", "%v", err)
 	}
 	if c.DrainTimeout >= kafka.RebalanceTimeout {
-		d.rule("drain_timeout", "%v is not less than the rebalance timeout, %v: the group would go on without this member", c.DrainTimeout, kafka.RebalanceTimeout)
+		d.rulef("drain_timeout", "%v is not less than the rebalance timeout, %v: the group would go on without this member", c.DrainTimeout, kafka.RebalanceTimeout)
 	}
 	d.checkTopics(c)
 }
 
-// checkTopics finds a topic with two uses, and reader schemas of topics that
-// nobody reads.
+// checkTopics finds a topic with two uses, and settings for topics that nobody
+// reads.
 func (d *decoder) checkTopics(c *Config) {
 	use := map[string]string{}
 	for _, topic := range c.Kafka.Topics {
@@ -46,13 +46,22 @@ func (d *decoder) checkTopics(c *Config) {
 		{"control.topic", c.Control.Topic},
 	} {
 		if other, ok := use[own.topic]; ok {
-			d.rule(own.path, "topic %q is in %s too", own.topic, other)
+			d.rulef(own.path, "topic %q is in %s too", own.topic, other)
 		}
 		use[own.topic] = own.path
 	}
+	for _, t := range c.Event.Topics {
+		at := "event.topics." + t.Name
+		if !slices.Contains(c.Kafka.Topics, t.Name) {
+			d.rulef(at, "%q is not one of kafka.topics%s", t.Name, suggest(t.Name, c.Kafka.Topics))
+		}
+		if t.Value.Topics != nil {
+			d.rulef(at+".topics", "a topic has no topics of its own")
+		}
+	}
 	for topic := range c.Schemas.Reader {
 		if !slices.Contains(c.Kafka.Topics, topic) {
-			d.rule("schemas.reader."+topic, "%q is not one of kafka.topics%s", topic, suggest(topic, c.Kafka.Topics))
+			d.rulef("schemas.reader."+topic, "%q is not one of kafka.topics%s", topic, suggest(topic, c.Kafka.Topics))
 		}
 	}
 }
@@ -63,31 +72,31 @@ func (d *decoder) checkTarget(c *Config, t *Target) {
 		return
 	}
 	if t.Window.Deliveries < t.Batch.Size {
-		d.rule(at+".window.deliveries", "%d is less than batch.size, %d: no batch would ever be full", t.Window.Deliveries, t.Batch.Size)
+		d.rulef(at+".window.deliveries", "%d is less than batch.size, %d: no batch would ever be full", t.Window.Deliveries, t.Batch.Size)
 	}
 	if t.Timeout > c.DrainTimeout {
-		d.rule(at+".timeout", "%v is more than drain_timeout, %v: an attempt in flight could not end before its partition is given up", t.Timeout, c.DrainTimeout)
+		d.rulef(at+".timeout", "%v is more than drain_timeout, %v: an attempt in flight could not end before its partition is given up", t.Timeout, c.DrainTimeout)
 	}
 	// With the consumer protocol the session timeout is the broker's to say.
 	if beats := 2 * c.Kafka.HeartbeatInterval(); c.Kafka.GroupProtocol == "classic" && t.Timeout+beats >= c.Kafka.SessionTimeout {
-		d.rule(at+".timeout", "%v and two heartbeat intervals are %v, which is not less than kafka.session_timeout, %v: no attempt could start", t.Timeout, t.Timeout+beats, c.Kafka.SessionTimeout)
+		d.rulef(at+".timeout", "%v and two heartbeat intervals are %v, which is not less than kafka.session_timeout, %v: no attempt could start", t.Timeout, t.Timeout+beats, c.Kafka.SessionTimeout)
 	}
 	if t.Retry.Initial > t.Retry.Max {
-		d.rule(at+".retry.initial", "%v is more than retry.max, %v", t.Retry.Initial, t.Retry.Max)
+		d.rulef(at+".retry.initial", "%v is more than retry.max, %v", t.Retry.Initial, t.Retry.Max)
 	}
 	if t.Breaker.OpenFor > t.Breaker.OpenMax {
-		d.rule(at+".breaker.open_for", "%v is more than breaker.open_max, %v", t.Breaker.OpenFor, t.Breaker.OpenMax)
+		d.rulef(at+".breaker.open_for", "%v is more than breaker.open_max, %v", t.Breaker.OpenFor, t.Breaker.OpenMax)
 	}
 	for _, topic := range t.Topics {
 		if !slices.Contains(c.Kafka.Topics, topic) {
-			d.rule(at+".topic", "%q is not one of kafka.topics%s", topic, suggest(topic, c.Kafka.Topics))
+			d.rulef(at+".topic", "%q is not one of kafka.topics%s", topic, suggest(topic, c.Kafka.Topics))
 		}
 	}
 }
 
-// rule reports a mistake at the key of path, unless there is one already.
-func (d *decoder) rule(path, format string, args ...any) {
+// rulef reports a mistake at the key of path, unless there is one already.
+func (d *decoder) rulef(path, format string, args ...any) {
 	if !d.faulty(path) {
-		d.rejectKey(path, format, args...)
+		d.rejectKeyf(path, format, args...)
 	}
 }

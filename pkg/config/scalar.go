@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hms-sme/policysync/pkg/mapping"
 )
 
 // setScalar reads text into v, a scalar.
@@ -83,7 +85,7 @@ func compare(v reflect.Value, bound string) int {
 
 // didYouMean suggests the nearest of the words, or nothing if none is near.
 func didYouMean(word string, words []string) string {
-	if near := nearest(word, words); near != "" {
+	if near := mapping.Nearest(word, words); near != "" {
 		return fmt.Sprintf(": did you mean %q?", near)
 	}
 	return ""
