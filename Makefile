@@ -46,6 +46,10 @@ e2e-stop: ## Stop the servers of the end-to-end tests
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
+.PHONY: bench-push
+bench-push: build ## Measure pushes to one HTTP target beside a bare client, on a real Kafka
+	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; go run ./bench/push -policysync $(BIN)/policysync
+
 .PHONY: fuzz
 fuzz: ## Fuzz each fuzz test for FUZZTIME
 	@grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' . | while IFS=: read -r file _ func; do \
