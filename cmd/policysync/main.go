@@ -35,8 +35,7 @@ func run() int {
 	if err == nil {
 		return 0
 	}
-	var silent silentError
-	if !errors.As(err, &silent) {
+	if _, silent := errors.AsType[silentError](err); !silent {
 		fmt.Fprintln(os.Stderr, "policysync:", err)
 	}
 	var mistakes *config.Error

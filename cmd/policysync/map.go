@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,7 +28,7 @@ and print what the target would be sent.`,
 	topic := c.Flags().String("topic", "", "the event's topic; the config's first one unless given")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *target == "" {
-			return usageError{fmt.Errorf("no target given: --target T")}
+			return usageError{errors.New("no target given: --target T")}
 		}
 		cfg, err := load()
 		if err != nil {

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -26,13 +26,13 @@ dates, timestamps and decimals as text. A null value is a tombstone.`,
 	topic := c.Flags().String("topic", "", "the topic to write to")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *topic == "" {
-			return usageError{fmt.Errorf("no topic given: --topic T")}
+			return usageError{errors.New("no topic given: --topic T")}
 		}
 		cfg, err := load()
 		if err != nil {
 			return err
 		}
-		in, name := io.Reader(c.InOrStdin()), "standard input"
+		in, name := c.InOrStdin(), "standard input"
 		if len(args) == 1 {
 			f, err := os.Open(args[0])
 			if err != nil {

@@ -137,7 +137,7 @@ func (a *App) join(ctx context.Context, p *Plan) error {
 	a.onStop("group member", func(context.Context) error { a.group.Stop(a.o.Leave); return nil })
 	a.committed.Store(time.Now().UnixNano())
 	a.ready.Store(true)
-	a.o.Logger.Info("joined", "group", a.cfg.Kafka.Group, "topics", a.cfg.Kafka.Topics, "targets", p.names())
+	a.o.Logger.InfoContext(ctx, "joined", "group", a.cfg.Kafka.Group, "topics", a.cfg.Kafka.Topics, "targets", p.names())
 	return nil
 }
 
@@ -151,7 +151,7 @@ func (a *App) check(ctx context.Context, target string, c connector.Connector) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	if err := checker.Check(ctx); err != nil && ctx.Err() == nil {
-		a.o.Logger.Error("target does not pass its check; deliveries to it will wait or fail until it does",
+		a.o.Logger.ErrorContext(ctx, "target does not pass its check; deliveries to it will wait or fail until it does",
 			"target", target, "err", err)
 	}
 }
@@ -184,7 +184,7 @@ func (a *App) persist(ctx context.Context, what string, f func(context.Context) 
 		if err == nil || ctx.Err() != nil || errors.As(err, &mistakes) {
 			return err
 		}
-		a.o.Logger.Warn("wait for "+what, "err", err, "again_in", wait)
+		a.o.Logger.WarnContext(ctx, "a part is not there yet", "part", what, "err", err, "again_in", wait)
 		select {
 		case <-ctx.Done():
 			return err
@@ -243,8 +243,7 @@ func (a *App) onStop(name string, f func(context.Context) error) {
 func (a *App) Stop(ctx context.Context) error {
 	var errs []error
 	a.stop.Do(func() {
-		for i := len(a.closers) - 1; i >= 0; i-- {
-			c := a.closers[i]
+		for _, c := range slices.Backward(a.closers) {
 			if err := c.close(ctx); err != nil {
 				errs = append(errs, fmt.Errorf("stop %s: %w", c.name, err))
 			}

@@ -151,7 +151,7 @@ func (a *App) compile(ctx context.Context) (p *Plan, err error) {
 		return err
 	})
 	if err == nil && len(p.Unknown()) > 0 {
-		a.o.Logger.Warn("topics have no schema yet: expressions are checked when the first one comes",
+		a.o.Logger.WarnContext(ctx, "topics have no schema yet: expressions are checked when the first one comes",
 			"topics", strings.Join(p.Unknown(), ", "))
 	}
 	return p, err

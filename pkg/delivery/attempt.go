@@ -149,8 +149,7 @@ func (t *Target) landOne(a *attempt, p *pending, r connector.Result, now time.Ti
 		return errExcluded
 	}
 	p.lastErr = r.Err
-	var unmapped *mapping.SchemaError
-	if errors.As(r.Err, &unmapped) {
+	if unmapped, ok := errors.AsType[*mapping.SchemaError](r.Err); ok {
 		if !p.counted {
 			p.counted = true
 			t.log.Error("mapping does not compile for a schema; its deliveries are held",

@@ -121,7 +121,7 @@ func (t *Target) call(ctx context.Context, ds []*connector.Delivery) (rs []conne
 // timeoutClass marks an attempt that ran out of time as unavailable, unless the
 // connector gave it a class of its own.
 func timeoutClass(ctx context.Context, err error) error {
-	if err == nil || ctx.Err() != context.DeadlineExceeded { //nolint:errorlint // Err returns the sentinel itself
+	if err == nil || ctx.Err() != context.DeadlineExceeded {
 		return err
 	}
 	if connector.Classify(err) == connector.Transient {

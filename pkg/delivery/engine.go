@@ -185,7 +185,7 @@ func (e *Engine) read(ctx context.Context, p *Partition, r *event.Record) (*even
 			return nil, err
 		}
 		if n == 1 {
-			e.Logger.Warn("schema registry is away: the partition waits", "topic", r.Topic, "partition", r.Partition, "err", err)
+			e.Logger.WarnContext(ctx, "schema registry is away: the partition waits", "topic", r.Topic, "partition", r.Partition, "err", err)
 		}
 		p.busy.Store(0)
 		if err := pause(ctx, Retry{Initial: 200 * time.Millisecond, Max: 10 * time.Second}.backoff(n)); err != nil {
@@ -194,9 +194,8 @@ func (e *Engine) read(ctx context.Context, p *Partition, r *event.Record) (*even
 	}
 	e.Metrics.Decoded(r.Topic)
 	ev, err := e.Reader.Read(r, value, schema)
-	var unreadable *mapping.SchemaError
-	if errors.As(err, &unreadable) {
-		e.Logger.Error("the event section does not compile for a schema: the partition waits for a config that does",
+	if _, unreadable := errors.AsType[*mapping.SchemaError](err); unreadable {
+		e.Logger.ErrorContext(ctx, "the event section does not compile for a schema: the partition waits for a config that does",
 			"topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
 		p.busy.Store(0)
 		<-ctx.Done()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,10 +28,8 @@ func accepted(context.Context, *connector.Delivery) error { return nil }
 // failing returns an answer that fails the given keys with err and takes the others.
 func failing(err error, keys ...string) func(context.Context, *connector.Delivery) error {
 	return func(_ context.Context, d *connector.Delivery) error {
-		for _, k := range keys {
-			if d.Key == k {
-				return err
-			}
+		if slices.Contains(keys, d.Key) {
+			return err
 		}
 		return nil
 	}

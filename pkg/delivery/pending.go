@@ -104,7 +104,7 @@ type waitHeap []*pending
 func (h waitHeap) Len() int           { return len(h) }
 func (h waitHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
 func (h waitHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *waitHeap) Push(x any)        { *h = append(*h, x.(*pending)) } //nolint:forcetypeassert // only pending goes in
+func (h *waitHeap) Push(x any)        { *h = append(*h, x.(*pending)) } //nolint:forcetypeassert,errcheck // only pending goes in
 func (h *waitHeap) Pop() any {
 	old := *h
 	p := old[len(old)-1]

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -90,7 +89,7 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 		c.settings = []Settings{defaults()}
 	}
 	r := &rig{t: t, letters: &recordingLetters{}}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	var targets []*Target
 	for i, s := range c.settings {
 		conn := &recordingConnector{}
@@ -327,8 +326,10 @@ func (fakeDecoder) Decode(_ context.Context, r *event.Record) (*event.Object, *e
 type fakeReader struct{}
 
 func (fakeReader) Read(r *event.Record, value *event.Object, schema *event.Schema) (*event.Event, error) {
-	return &event.Event{Record: r, Key: string(r.Key), HasKey: len(r.Key) > 0, Value: value, Schema: schema,
-		Version: r.Offset, HasVersion: true}, nil
+	return &event.Event{
+		Record: r, Key: string(r.Key), HasKey: len(r.Key) > 0, Value: value, Schema: schema,
+		Version: r.Offset, HasVersion: true,
+	}, nil
 }
 
 type everywhere int

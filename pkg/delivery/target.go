@@ -193,7 +193,7 @@ func (t *Target) pump() {
 // endBackoffs moves the deliveries whose back-off is over to the ready queue.
 func (t *Target) endBackoffs(now time.Time) {
 	for len(t.backoff) > 0 && !t.backoff[0].due.After(now) {
-		t.makeReady(heap.Pop(&t.backoff).(*pending), now) //nolint:forcetypeassert // only pending goes in
+		t.makeReady(heap.Pop(&t.backoff).(*pending), now) //nolint:forcetypeassert,errcheck // only pending goes in
 	}
 	if len(t.backoff) > 0 {
 		t.wakeBy(t.backoff[0].due)
@@ -213,7 +213,7 @@ func (t *Target) cutBackoff() bool {
 	if len(t.backoff) == 0 {
 		return false
 	}
-	t.makeReady(heap.Pop(&t.backoff).(*pending), time.Now()) //nolint:forcetypeassert // only pending goes in
+	t.makeReady(heap.Pop(&t.backoff).(*pending), time.Now()) //nolint:forcetypeassert,errcheck // only pending goes in
 	return t.ready.len() > 0
 }
 

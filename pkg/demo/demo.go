@@ -55,7 +55,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	default:
 		return nil, errSabotage
 	}
-	p, err := newPlatform()
+	p, err := newPlatform(ctx)
 	if err != nil {
 		return nil, err
 	}

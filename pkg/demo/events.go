@@ -32,7 +32,7 @@ type publisher struct {
 }
 
 func newPublisher(ctx context.Context, p *platform, producer *kafka.Producer) (*publisher, error) {
-	registry, err := decode.NewRegistry(p.registry.URL(), http.DefaultClient)
+	registry, err := decode.NewRegistry(p.registry.URL(), &http.Client{Timeout: 5 * time.Second})
 	if err != nil {
 		return nil, err
 	}

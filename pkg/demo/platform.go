@@ -34,7 +34,7 @@ type platform struct {
 	dir       string
 }
 
-func newPlatform() (p *platform, err error) {
+func newPlatform(ctx context.Context) (p *platform, err error) {
 	p = &platform{scheduler: NewScheduler()}
 	defer func() {
 		if err != nil {
@@ -64,7 +64,7 @@ func newPlatform() (p *platform, err error) {
 			return p, fmt.Errorf("write schema: %w", err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return p, fmt.Errorf("start the scheduling API: %w", err)
 	}

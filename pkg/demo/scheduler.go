@@ -2,6 +2,7 @@ package demo
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -89,9 +90,5 @@ func (s *Scheduler) Arrivals() Arrivals {
 func (s *Scheduler) Versions() map[string]int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	versions := make(map[string]int64, len(s.versions))
-	for k, v := range s.versions {
-		versions[k] = v
-	}
-	return versions
+	return maps.Clone(s.versions)
 }

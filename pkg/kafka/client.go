@@ -123,5 +123,5 @@ func (l logger) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 		to = slog.LevelWarn
 	case kgo.LogLevelNone, kgo.LogLevelInfo, kgo.LogLevelDebug:
 	}
-	l.log.Log(context.Background(), to, "kafka: "+msg, keyvals...)
+	l.log.Log(context.Background(), to, "kafka: "+msg, keyvals...) //nolint:sloglint // the text is kgo's
 }

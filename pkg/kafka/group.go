@@ -116,7 +116,7 @@ func (g *Group) assigned(_ context.Context, _ *kgo.Client, added map[string][]in
 	for topic, ids := range added {
 		for _, id := range ids {
 			a := &assignment{id: partition{topic, id}}
-			a.ctx, a.cancel = context.WithCancel(context.Background())
+			a.ctx, a.cancel = context.WithCancel(context.Background()) //nolint:fatcontext // each assignment has its own
 			g.live[a.id] = a
 		}
 	}
