@@ -2,6 +2,7 @@ package warehouse
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hms-sme/policysync/pkg/event"
@@ -17,7 +18,7 @@ func clickHouseTable(t *table, modern bool) string {
 		}
 		columns[i] = quote(c.name) + " " + columnType
 	}
-	order := append(t.orderBy[:len(t.orderBy):len(t.orderBy)], identity[:]...)
+	order := slices.Concat(t.orderBy, identity[:])
 	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s) ENGINE = ReplacingMergeTree(`_ingested_at`) ORDER BY (%s)",
 		quote(t.name), strings.Join(columns, ", "), quote(order...))
 }
@@ -65,8 +66,9 @@ func clickHouseType(t *event.Type, modern bool) string {
 		return "Float32"
 	case event.Double:
 		return "Float64"
+	default:
+		return "String"
 	}
-	return "String"
 }
 
 // clickHouseLatest is the statement that makes the view of the newest version of

@@ -115,12 +115,12 @@ func TestClickHouseStalled(t *testing.T) {
 			}()
 			silent, err := server.Accept()
 			require.NoError(t, err)
-			if want == context.Canceled {
+			if errors.Is(want, context.Canceled) {
 				cancel()
 				require.ErrorIs(t, <-pushed, want)
 			}
 			go func() { closed <- w.Close(t.Context()) }()
-			if want == errClosed {
+			if errors.Is(want, errClosed) {
 				require.ErrorIs(t, <-pushed, want)
 			}
 			require.NoError(t, silent.Close())

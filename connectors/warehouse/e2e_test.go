@@ -151,6 +151,7 @@ func TestE2EClickHouseConformance(t *testing.T) {
 					rows, err := server.Query(t.Context(), "SELECT name FROM system.tables WHERE database = '"+database+"'")
 					require.NoError(t, err)
 					exists := rows.Next()
+					require.NoError(t, rows.Err())
 					require.NoError(t, rows.Close())
 					if !exists {
 						return held

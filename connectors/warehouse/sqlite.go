@@ -133,6 +133,7 @@ func (s *sqliteEngine) commit(ctx context.Context, t *table, rows [][]any) error
 	}
 	defer func() { _ = tx.Rollback() }() // after Commit there is nothing to roll back
 	names := t.columnNames()
+	//nolint:gosec // names are quoted, values are parameters
 	insert, err := tx.PrepareContext(ctx, "INSERT OR REPLACE INTO "+quote(t.name)+" ("+quote(names...)+
 		") VALUES (?"+strings.Repeat(", ?", len(names)-1)+")")
 	if err != nil {

@@ -56,8 +56,7 @@ func AsThrottled(err error, after time.Duration) error {
 
 // Classify returns the class of err: the outermost mark in its chain, or Transient.
 func Classify(err error) Class {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Class
 	}
 	return Transient

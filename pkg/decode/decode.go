@@ -93,7 +93,7 @@ func (d *Decoder) readFiles(pattern string) error {
 }
 
 func readSchema(path string) (*event.Schema, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // the config names the file
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read schema: %w", err)
 	}

@@ -219,7 +219,7 @@ func itemType(l *Loop, s *event.Schema) (*types.Type, error) {
 	}
 	checked, issues := env.Compile(l.List.Source)
 	if issues.Err() != nil {
-		return cel.DynType, nil // reported at the list itself
+		return cel.DynType, nil //nolint:nilerr // it is reported at the list itself
 	}
 	t := checked.OutputType()
 	switch t.Kind() {

@@ -55,8 +55,10 @@ func testEvent(s *event.Schema) *event.Event {
 		"rules", rules, "parent", nil, "target", []any{"a", "b"},
 	)
 	return &event.Event{
-		Record: &event.Record{Position: event.Position{Topic: "cases", Partition: 3, Offset: 9}, Key: []byte("C-1"), Value: []byte{0},
-			Headers: []event.Header{{Key: "region", Value: []byte("eu")}}},
+		Record: &event.Record{
+			Position: event.Position{Topic: "cases", Partition: 3, Offset: 9}, Key: []byte("C-1"), Value: []byte{0},
+			Headers: []event.Header{{Key: "region", Value: []byte("eu")}},
+		},
 		Key: "C-1", HasKey: true, Value: value, Schema: s,
 	}
 }
@@ -124,8 +126,10 @@ func TestEvalGivesWhatAUserExpects(t *testing.T) {
 func TestFieldPathAgreesWithCEL(t *testing.T) {
 	t.Parallel()
 	s := schema(t)
-	for _, source := range []string{"event.id", "event.version", "event.agent", "event.agent.email", "event.agent.desk",
-		"event.parent.agent.desk", "event.rules", "event.target", "event.fee", "event.due"} {
+	for _, source := range []string{
+		"event.id", "event.version", "event.agent", "event.agent.email", "event.agent.desk",
+		"event.parent.agent.desk", "event.rules", "event.target", "event.fee", "event.due",
+	} {
 		fast, slow := expr(source), expr("["+source+"][0]")
 		require.Empty(t, Compile(fast, Decl{}, []*event.Schema{s}))
 		require.Empty(t, Compile(slow, Decl{}, []*event.Schema{s}))

@@ -3,6 +3,7 @@ package mapping
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/hms-sme/policysync/pkg/connector"
@@ -135,12 +136,7 @@ func (r *Reader) hint(s *event.Schema) hint {
 			return false
 		}
 		t, _ := f.Type.Nullable()
-		for _, k := range kinds {
-			if t.Kind == k {
-				return true
-			}
-		}
-		return len(kinds) == 0
+		return slices.Contains(kinds, t.Kind)
 	}
 	h := hint{
 		id:      has(defaults.id, event.String),
