@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"fmt"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -13,8 +14,9 @@ import (
 
 // program is an expression for every schema that it has met.
 type program struct {
-	source string
-	decl   Decl
+	source    string
+	decl      Decl
+	usesEvent bool
 
 	// bySchema is read without a lock, at each evaluation; mu guards its replacement.
 	bySchema atomic.Pointer[map[*event.Schema]*compiled]
@@ -32,16 +34,36 @@ func (p *program) Eval(s connector.Scope) (any, error) {
 	}
 	out, _, err := c.prg.Eval(activation{s})
 	if err != nil {
+		if p.usesEvent && s.Event.Value == nil {
+			err = fmt.Errorf("event is null, for the record is a tombstone: %w", err)
+		}
 		return nil, err
 	}
 	v, err := fromCEL(out)
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := v.(bool); p.decl.Want == "bool" && !ok {
-		return nil, errNotBool
+	return v, p.expect(v)
+}
+
+// expect checks the kind of a value where the types did not tell it before.
+func (p *program) expect(v any) error {
+	kind, ok := "", true
+	switch p.decl.Want {
+	case "bool":
+		kind = "true or false"
+		_, ok = v.(bool)
+	case "int":
+		kind = "a whole number"
+		_, ok = v.(int64)
+	case "string":
+		kind = "text"
+		_, ok = v.(string)
 	}
-	return v, nil
+	if !ok {
+		return fmt.Errorf("the result is not %s", kind)
+	}
+	return nil
 }
 
 // forSchema returns the expression for a schema, and compiles it if it is new.
@@ -54,13 +76,11 @@ func (p *program) forSchema(s *event.Schema) (*compiled, error) {
 		c = p.compile(s)
 		p.keep(s, c)
 	}
-	switch {
-	case c.err == nil:
-		return c, nil
-	case s == nil:
-		return nil, c.err
+	err := c.faults.err()
+	if err != nil && s != nil {
+		err = &SchemaError{ID: s.ID, Err: err}
 	}
-	return nil, &SchemaError{ID: s.ID, Err: c.err}
+	return c, err
 }
 
 func (p *program) keep(s *event.Schema, c *compiled) {
@@ -72,21 +92,6 @@ func (p *program) keep(s *event.Schema, c *compiled) {
 	}
 	next[s] = c
 	p.bySchema.Store(&next)
-}
-
-// walk follows a field path. A null on the way makes the whole null.
-func walk(path []string, s connector.Scope) (any, error) {
-	var v any = s.Event.Value
-	if path[0] != "event" {
-		v = s.Locals[path[0]]
-	}
-	for _, name := range path[1:] {
-		var err error
-		if v, err = fieldOf(v, name); err != nil {
-			return nil, err
-		}
-	}
-	return v, nil
 }
 
 // activation gives an expression its variables.

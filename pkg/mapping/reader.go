@@ -11,7 +11,9 @@ import (
 )
 
 // EventConfig is the `event` section: how to read an event. Where an expression is
-// not given, its default holds only for schemas that have that field.
+// not given, its default holds only for schemas that have that field, and have it of
+// a fitting type. A version that may be null does not fit: a target has one source
+// of versions for all its events.
 type EventConfig struct {
 	ID      *connector.Expr `yaml:"id"`                 // event.eventId
 	Type    *connector.Expr `yaml:"type"`               // event.type
@@ -26,6 +28,10 @@ type EventConfig struct {
 // defaults are the fields of the root record that are read where the config says
 // nothing.
 var defaults = struct{ id, kind, version, targets string }{"eventId", "type", "version", "target"}
+
+// ErrNoKey reports a tombstone of a topic whose keys come from the value: nobody can
+// tell what it deletes.
+var ErrNoKey = errors.New("a tombstone has no value to take the key from, as event.key asks")
 
 // Reader reads from a decoded value what policysync must know of it.
 type Reader struct {
@@ -68,7 +74,7 @@ func (r *Reader) Read(rec *event.Record, value *event.Object, schema *event.Sche
 	ev := &event.Event{Record: rec, Value: value, Schema: schema, Key: string(rec.Key), HasKey: rec.Key != nil}
 	if ev.Tombstone() {
 		if !c.Key.IsZero() {
-			return nil, errors.New("read event: a tombstone has no value to take the key from, as event.key asks")
+			return nil, fmt.Errorf("read event: %w", ErrNoKey)
 		}
 		return ev, nil
 	}
@@ -97,15 +103,14 @@ func (r *Reader) Read(rec *event.Record, value *event.Object, schema *event.Sche
 	read("id", c.ID, defaults.id, h.id, func(v any) error { return textInto(&ev.ID, v) })
 	read("type", c.Type, defaults.kind, h.kind, func(v any) error { return textInto(&ev.Type, v) })
 	read("version", c.Version, defaults.version, h.version, func(v any) error {
-		if v == nil {
+		switch v := v.(type) {
+		case int64:
+			ev.Version, ev.HasVersion = v, true
 			return nil
+		case nil:
+			return errors.New("null is no version: want a whole number")
 		}
-		n, ok := v.(int64)
-		if !ok {
-			return fmt.Errorf("a %T is no version: want a whole number", v)
-		}
-		ev.Version, ev.HasVersion = n, true
-		return nil
+		return fmt.Errorf("a %T is no version: want a whole number", v)
 	})
 	read("targets", c.Targets, defaults.targets, h.targets, func(v any) (err error) {
 		ev.Targets, err = names(v)
@@ -127,22 +132,23 @@ func (r *Reader) Versioned(topic string, s *event.Schema) bool {
 }
 
 func (r *Reader) hint(s *event.Schema) hint {
-	if h, ok := r.hints.Load(s); ok {
-		return h.(hint) //nolint:forcetypeassert // only hints go in
+	cached, _ := r.hints.Load(s)
+	if h, ok := cached.(hint); ok {
+		return h
 	}
-	has := func(name string, kinds ...event.Kind) bool {
+	has := func(name string, nullable bool, kinds ...event.Kind) bool {
 		f := s.Root.Field(name)
 		if f == nil {
 			return false
 		}
-		t, _ := f.Type.Nullable()
-		return slices.Contains(kinds, t.Kind)
+		t, null := f.Type.Nullable()
+		return (nullable || !null) && slices.Contains(kinds, t.Kind)
 	}
 	h := hint{
-		id:      has(defaults.id, event.String),
-		kind:    has(defaults.kind, event.String, event.Enum),
-		version: has(defaults.version, event.Int, event.Long),
-		targets: has(defaults.targets, event.String, event.Array, event.Union),
+		id:      has(defaults.id, true, event.String),
+		kind:    has(defaults.kind, true, event.String, event.Enum),
+		version: has(defaults.version, false, event.Int, event.Long),
+		targets: has(defaults.targets, true, event.String, event.Array, event.Union),
 	}
 	r.hints.Store(s, h)
 	return h

@@ -14,12 +14,15 @@ import (
 // fields.
 type provider struct {
 	types.Provider
-	records map[string]*event.Type
+	records map[string]*event.Type // by the name of the CEL type
+	// missing collects, while an expression is checked, the fields that it asked for
+	// in vain, each with those that the record has.
+	missing map[string][]string
 }
 
 // newProvider names every record of the schema.
 func newProvider(base types.Provider, s *event.Schema) *provider {
-	p := &provider{Provider: base, records: map[string]*event.Type{}}
+	p := &provider{Provider: base, records: map[string]*event.Type{}, missing: map[string][]string{}}
 	if s != nil {
 		p.collect(s.Root)
 	}
@@ -27,11 +30,11 @@ func newProvider(base types.Provider, s *event.Schema) *provider {
 }
 
 func (p *provider) collect(t *event.Type) {
-	if t == nil || t.Kind == event.Rec && p.records[t.Name] != nil {
+	if t == nil || t.Kind == event.Rec && p.records[recordName(t)] != nil {
 		return
 	}
 	if t.Kind == event.Rec {
-		p.records[t.Name] = t
+		p.records[recordName(t)] = t
 		for _, f := range t.Fields {
 			p.collect(f.Type)
 		}
@@ -41,6 +44,10 @@ func (p *provider) collect(t *event.Type) {
 		p.collect(b)
 	}
 }
+
+// recordName is the name of a record's CEL type. No expression can spell it: a
+// record event.payload would else hide the field payload of the variable event.
+func recordName(t *event.Type) string { return "record " + t.Name }
 
 // FindStructType implements [types.Provider].
 func (p *provider) FindStructType(name string) (*types.Type, bool) {
@@ -71,6 +78,7 @@ func (p *provider) FindStructFieldType(name, field string) (*types.FieldType, bo
 	}
 	f := t.Field(field)
 	if f == nil {
+		p.missing[field], _ = p.FindStructFieldNames(name)
 		return nil, false
 	}
 	return &types.FieldType{
@@ -100,16 +108,21 @@ func fieldOf(target any, field string) (any, error) {
 // NewValue implements [types.Provider]: expressions read records and make none.
 func (p *provider) NewValue(name string, fields map[string]ref.Val) ref.Val {
 	if p.records[name] != nil {
-		return types.NewErr("%s cannot be made in an expression", name)
+		return types.NewErr("a record cannot be made: want a map")
 	}
 	return p.Provider.NewValue(name, fields)
 }
 
 // celType is the CEL type of the values of an Avro type. A union of null and one
-// other type is that type, which has() tells from null; any other union is checked
-// when it is evaluated.
+// other type is that type, and takes null; any other union is checked when it is
+// evaluated.
 func celType(t *event.Type) *types.Type {
-	t, _ = t.Nullable()
+	if inner, ok := t.Nullable(); ok {
+		if c := celType(inner); c.Kind() != types.DynKind {
+			return types.NewNullableType(c)
+		}
+		return types.DynType
+	}
 	switch t.Logical {
 	case event.LogicalDecimal, event.LogicalDate, event.LogicalUUID:
 		return types.StringType
@@ -137,7 +150,7 @@ func celType(t *event.Type) *types.Type {
 	case event.Map:
 		return types.NewMapType(types.StringType, celType(t.Items))
 	case event.Rec:
-		return types.NewObjectType(t.Name)
+		return types.NewObjectType(recordName(t))
 	case event.Union:
 	}
 	return types.DynType
@@ -145,7 +158,7 @@ func celType(t *event.Type) *types.Type {
 
 // avroType is the type of the values that an expression of a CEL type results in,
 // nil if it is not known before they come.
-func avroType(t *types.Type) *event.Type {
+func (p *provider) avroType(t *types.Type) *event.Type {
 	switch t.Kind() {
 	case types.BoolKind:
 		return &event.Type{Kind: event.Boolean}
@@ -162,12 +175,18 @@ func avroType(t *types.Type) *event.Type {
 	case types.DurationKind:
 		return &event.Type{Kind: event.Long, Logical: event.LogicalTimeMicros}
 	case types.ListKind:
-		if items := avroType(t.Parameters()[0]); items != nil {
+		if items := p.avroType(t.Parameters()[0]); items != nil {
 			return &event.Type{Kind: event.Array, Items: items}
 		}
+	case types.MapKind:
+		if values := p.avroType(t.Parameters()[1]); values != nil {
+			return &event.Type{Kind: event.Map, Items: values}
+		}
+	case types.StructKind:
+		return p.records[t.TypeName()]
 	case types.OpaqueKind:
-		if t.TypeName() == "optional_type" {
-			return avroType(t.Parameters()[0])
+		if t.TypeName() == types.OptionalType.TypeName() {
+			return p.avroType(t.Parameters()[0])
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package mapping
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"reflect"
 	"time"
 
@@ -39,9 +40,9 @@ func toCEL(v any) ref.Val {
 	case time.Duration:
 		return types.Duration{Duration: v}
 	case []any:
-		return types.NewDynamicList(adapter{}, v)
+		return list{types.NewList(adapter{}, v)}
 	case map[string]any:
-		return types.NewDynamicMap(adapter{}, v)
+		return dict{types.NewMap(adapter{}, v)}
 	}
 	return types.DefaultTypeAdapter.NativeToValue(v)
 }
@@ -58,7 +59,19 @@ func fromCEL(v ref.Val) (any, error) {
 	case types.Timestamp:
 		return v.Time.UTC(), nil
 	case types.Duration:
+		if v.Duration < 0 || v.Duration >= 24*time.Hour {
+			return nil, fmt.Errorf("duration %v is no time of day: take its seconds, or its text by string()", v.Duration)
+		}
 		return v.Duration, nil
+	case types.Uint:
+		if v > math.MaxInt64 {
+			return nil, fmt.Errorf("%d is too large for an integer", uint64(v))
+		}
+		return int64(v), nil
+	case list:
+		return v.Value(), nil
+	case dict:
+		return v.Value(), nil
 	case *types.Optional:
 		if !v.HasValue() {
 			return nil, nil
@@ -66,7 +79,7 @@ func fromCEL(v ref.Val) (any, error) {
 		return fromCEL(v.GetValue())
 	case *types.Err:
 		return nil, v
-	case types.Bool, types.Int, types.Uint, types.Double, types.String, types.Bytes:
+	case types.Bool, types.Int, types.Double, types.String, types.Bytes:
 		return v.Value(), nil
 	case traits.Mapper:
 		return fromMap(v)
@@ -76,33 +89,38 @@ func fromCEL(v ref.Val) (any, error) {
 	return nil, fmt.Errorf("a %s is no value for a document", v.Type().TypeName())
 }
 
+// list and dict are arrays and maps of the event itself: as results, they are what
+// they were.
+type (
+	list struct{ traits.Lister }
+	dict struct{ traits.Mapper }
+)
+
 func fromList(l traits.Lister) (any, error) {
-	if native, ok := l.Value().([]any); ok {
-		return native, nil // a list of the event itself
-	}
-	list := []any{}
+	items := []any{}
 	for it := l.Iterator(); it.HasNext() == types.True; {
 		item, err := fromCEL(it.Next())
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, item)
+		items = append(items, item)
 	}
-	return list, nil
+	return items, nil
 }
 
 func fromMap(m traits.Mapper) (any, error) {
-	if native, ok := m.Value().(map[string]any); ok {
-		return native, nil
-	}
 	native := map[string]any{}
 	for it := m.Iterator(); it.HasNext() == types.True; {
 		key := it.Next()
+		name, ok := key.(types.String)
+		if !ok {
+			return nil, fmt.Errorf("key %v of a map is no text", key.Value())
+		}
 		value, err := fromCEL(m.Get(key))
 		if err != nil {
 			return nil, err
 		}
-		native[fmt.Sprint(key.Value())] = value
+		native[string(name)] = value
 	}
 	return native, nil
 }
