@@ -1,9 +1,11 @@
 package delivery
 
 import (
+	"container/heap"
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/connector"
@@ -28,12 +30,7 @@ func (t *Target) batchDue(now time.Time) bool {
 // one waits, so that one poison record can't hold a target down.
 func (t *Target) take(now time.Time, canary bool) []*pending {
 	if canary {
-		i := 0
-		for i < t.ready.len()-1 && t.ready.at(i).d.Key == t.canary {
-			i++
-		}
-		p := t.ready.take(i)
-		t.canary = p.d.Key
+		p := t.takeCanary()
 		p.launch(now)
 		return []*pending{p}
 	}
@@ -62,6 +59,22 @@ func (t *Target) take(now time.Time, canary bool) []*pending {
 		}
 	}
 	return entries
+}
+
+// takeCanary prefers, also over a back-off that has not ended, a delivery of
+// another key than the last canary's.
+func (t *Target) takeCanary() *pending {
+	other := func(p *pending) bool { return p.d.Key != t.canary }
+	var p *pending
+	if i := slices.IndexFunc(t.ready.entries[t.ready.head:], other); i >= 0 {
+		p = t.ready.take(i)
+	} else if i := slices.IndexFunc(t.backoff, other); i >= 0 {
+		p = heap.Remove(&t.backoff, i).(*pending) //nolint:forcetypeassert,errcheck // only pending goes in
+	} else {
+		p = t.ready.take(0)
+	}
+	t.canary = p.d.Key
+	return p
 }
 
 // launch marks p as being in flight.

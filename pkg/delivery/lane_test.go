@@ -211,7 +211,7 @@ func TestDrainWaitsForAttemptsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, withTarget(func(s *Settings) { s.Concurrency = 2 }))
 		r.targets[0].set(func(ctx context.Context, _ *connector.Delivery) error { return pause(ctx, 2*time.Second) })
-		r.publish("a", "b", "c")
+		r.publish("a", "b", "a", "c")
 		synctest.Wait()
 		began := time.Now()
 		r.p.Drain(15 * time.Second)

@@ -167,12 +167,8 @@ func (t *Target) pump() {
 	now := time.Now()
 	t.endBackoffs(now)
 	for t.flying < t.settings.Concurrency {
-		if t.ready.len() == 0 {
-			// A canary is worth more than a back-off: a target that may be back is
-			// asked by whatever waits.
-			if !t.probing(now) || !t.cutBackoff() {
-				return
-			}
+		if t.ready.len() == 0 && !t.cutBackoff(now) {
+			return
 		}
 		if !t.batchDue(now) {
 			return
@@ -208,13 +204,32 @@ func (t *Target) probing(now time.Time) bool {
 	return t.breaker.state != gobreaker.StateClosed && !now.Before(t.breaker.openUntil)
 }
 
-// cutBackoff makes the delivery whose back-off ends first ready at once.
-func (t *Target) cutBackoff() bool {
+// cutBackoff makes the delivery whose back-off ends first ready at once, if the
+// target waits for a canary: a target that may be back is asked by whatever waits.
+// If it is too early for a canary it sets the timer.
+func (t *Target) cutBackoff(now time.Time) bool {
 	if len(t.backoff) == 0 {
 		return false
 	}
-	t.makeReady(heap.Pop(&t.backoff).(*pending), time.Now()) //nolint:forcetypeassert,errcheck // only pending goes in
+	if !t.probing(now) {
+		if at := t.probeAt(); at.After(now) {
+			t.wakeBy(at)
+		}
+		return false
+	}
+	t.makeReady(heap.Pop(&t.backoff).(*pending), now) //nolint:forcetypeassert,errcheck // only pending goes in
 	return t.ready.len() > 0
+}
+
+// probeAt is when the next canary may go, zero if the target is not in doubt.
+func (t *Target) probeAt() time.Time {
+	switch {
+	case t.hold.active:
+		return t.hold.until
+	case t.breaker.state == gobreaker.StateOpen:
+		return t.breaker.openUntil
+	}
+	return time.Time{}
 }
 
 // endOutage frees what backed off because the target was away.
