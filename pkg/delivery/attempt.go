@@ -116,8 +116,10 @@ func (t *Target) land(a *attempt, results []connector.Result) {
 		}
 	}
 	a.report(verdict)
+	if a.canary {
+		t.asking = false
+	}
 	if a.canary && t.hold.active {
-		t.hold.canary = false
 		t.hold.until = now.Add(openWait(t.settings.Breaker, t.hold.failed))
 		t.hold.failed++
 	}

@@ -73,23 +73,24 @@ func TestCanariesWaitLongerEachTime(t *testing.T) {
 // canary is of another key, also if only the poison is ready.
 func TestPoisonRecordCannotHoldTheTargetDown(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, withTarget(func(s *Settings) {
-			s.Breaker = Breaker{FailureRatio: 0.5, MinRequests: 2, Window: time.Hour, OpenFor: 10 * time.Second, OpenMax: 10 * time.Second}
-			s.Retry.Max = time.Hour
-			s.Retry.Initial = 30 * time.Minute
-		}))
-		c := r.targets[0]
-		c.set(refused)
-		r.publish("poison", "good")
-		synctest.Wait()
-		require.Equal(t, gobreaker.StateOpen, r.Targets[0].breaker.state)
-		c.set(failing(errServer, "poison"))
-		<-time.After(31 * time.Second) // two canaries at the latest every 15 s
-		synctest.Wait()
-		require.Equal(t, []int64{1}, c.offsets(""))
-		require.Equal(t, gobreaker.StateClosed, r.Targets[0].breaker.state)
-	})
+	overload := &connector.Error{Class: connector.Throttled, After: time.Second, Overload: true, Err: errors.New("unexpected status 503")}
+	for range 8 { // which of the two backs off longer is chance
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, withTarget(func(s *Settings) {
+				s.Breaker = Breaker{FailureRatio: 0.5, MinRequests: 2, Window: time.Hour, OpenFor: 10 * time.Second, OpenMax: 10 * time.Second}
+				s.Retry.Initial, s.Retry.Max = 30*time.Minute, time.Hour
+			}))
+			c := r.targets[0]
+			c.set(refused)
+			r.publish("poison", "good")
+			synctest.Wait()
+			require.Equal(t, gobreaker.StateOpen, r.Targets[0].breaker.state)
+			c.set(failing(overload, "poison"))
+			<-time.After(31 * time.Second) // two canaries, at the latest 15 s apart
+			synctest.Wait()
+			require.Equal(t, []int64{1}, c.offsets(""))
+		})
+	}
 }
 
 func TestTransientFailureBecomesALetterAfterItsAttempts(t *testing.T) {
@@ -203,6 +204,14 @@ func TestManyPermanentFailuresHoldTheTarget(t *testing.T) {
 		r.settlesAll(2 * time.Minute)
 		require.Len(t, c.offsets(""), 90)
 		require.Len(t, r.letters.all(), 10)
+
+		c.set(invalid) // a second hold works like the first
+		for i := range 100 {
+			r.publish(fmt.Sprint("again", i))
+		}
+		<-time.After(time.Hour)
+		c.set(accepted)
+		r.settlesAll(2 * time.Minute)
 	})
 }
 

@@ -18,7 +18,6 @@ type hold struct {
 
 	active  bool
 	until   time.Time // of the next canary
-	canary  bool      // one is in flight
 	failed  int       // canaries in a row
 	changed func(held bool)
 }

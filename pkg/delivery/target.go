@@ -49,6 +49,7 @@ type Target struct {
 	timer   *time.Timer
 	wakeAt  time.Time
 	canary  string // key of the last canary of breaker or hold
+	asking  bool   // a canary is in flight
 	success successes
 }
 
@@ -198,10 +199,8 @@ func (t *Target) endBackoffs(now time.Time) {
 
 // probing reports whether the target waits for a canary that may go now.
 func (t *Target) probing(now time.Time) bool {
-	if t.hold.active {
-		return !t.hold.canary && !now.Before(t.hold.until)
-	}
-	return t.breaker.state != gobreaker.StateClosed && !now.Before(t.breaker.openUntil)
+	doubt := t.hold.active || t.breaker.state != gobreaker.StateClosed
+	return doubt && !t.asking && !now.Before(t.probeAt())
 }
 
 // cutBackoff makes the delivery whose back-off ends first ready at once, if the
@@ -226,7 +225,7 @@ func (t *Target) probeAt() time.Time {
 	switch {
 	case t.hold.active:
 		return t.hold.until
-	case t.breaker.state == gobreaker.StateOpen:
+	case t.breaker.state != gobreaker.StateClosed:
 		return t.breaker.openUntil
 	}
 	return time.Time{}
@@ -247,14 +246,12 @@ func (t *Target) endOutage() {
 // attempt. A nil report means no; the timer is then set, or the end of a canary
 // in flight will pump again.
 func (t *Target) admit(now time.Time) (report func(error), canary bool) {
-	if t.hold.active {
-		if t.hold.canary {
-			return nil, false
-		}
-		if now.Before(t.hold.until) {
-			t.wakeBy(t.hold.until)
-			return nil, false
-		}
+	if t.hold.active && now.Before(t.hold.until) {
+		t.wakeBy(t.hold.until)
+		return nil, false
+	}
+	if t.asking {
+		return nil, false
 	}
 	if now.Before(t.quiet) {
 		t.wakeBy(t.quiet)
@@ -278,10 +275,8 @@ func (t *Target) admit(now time.Time) (report func(error), canary bool) {
 		}
 		return nil, false
 	}
-	if t.hold.active {
-		t.hold.canary, canary = true, true
-	}
-	return report, canary
+	t.asking = canary || t.hold.active
+	return report, t.asking
 }
 
 // makeReady queues p for an attempt, or parks it if its lane could not record its
