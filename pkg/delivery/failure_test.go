@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/mapping"
 )
 
 func refused(context.Context, *connector.Delivery) error {
@@ -231,6 +233,40 @@ func TestBadPoliciesAmongGoodOnesDoNotHold(t *testing.T) {
 		}
 		r.settlesAll(time.Minute)
 		require.Len(t, r.letters.all(), 75)
+	})
+}
+
+// prepareFunc is a connector's Prepare alone.
+type prepareFunc func(*connector.Delivery) error
+
+func (f prepareFunc) Prepare(d *connector.Delivery) error { return f(d) }
+
+// A mapping that does not compile for a schema holds the event, since the event is
+// not to blame; a failure of the event's own values is a dead letter.
+func TestUncompiledMappingHoldsAndBadValuesDoNot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		var mended atomic.Bool
+		r.Targets[0].prepare = prepareFunc(func(d *connector.Delivery) error {
+			switch {
+			case d.Key == "new schema" && !mended.Load():
+				return &mapping.SchemaError{ID: 8, Err: errors.New("undefined field")}
+			case d.Key == "bad value":
+				return errors.New("map.title: no such key")
+			}
+			return nil
+		})
+		r.publish("new schema", "bad value", "good")
+		<-time.After(24 * time.Hour)
+		synctest.Wait()
+		require.Equal(t, []int64{2}, r.targets[0].offsets(""))
+		letters := r.letters.all()
+		require.Len(t, letters, 1)
+		require.Equal(t, "map: map.title: no such key", letters[0].Error)
+		require.Zero(t, r.committable())
+		mended.Store(true)
+		r.settlesAll(2 * time.Minute)
 	})
 }
 
