@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -231,134 +230,11 @@ func (g *Group) finish(released []*assignment, commit bool) {
 	}
 	wg.Wait()
 	if commit {
-		g.commit(parts)
+		g.commitLast(parts)
 	}
 	for _, id := range ids {
 		g.log.Info("partition released", "topic", id.topic, "partition", id.id, "committed", commit)
 	}
-}
-
-// CommitNow asks for a commit without waiting for it.
-func (g *Group) CommitNow() {
-	select {
-	case g.now <- struct{}{}:
-	default:
-	}
-}
-
-func (g *Group) commitLoop(interval time.Duration) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-g.stop:
-			return
-		case <-ticker.C:
-		case <-g.now:
-		}
-		g.committing.Lock()
-		g.mu.Lock()
-		var parts []*assignment
-		for _, a := range g.live {
-			if begun(a) && a.p != nil && a.p.Dirty() {
-				parts = append(parts, a)
-			}
-		}
-		g.mu.Unlock()
-		g.commitLocked(parts)
-		g.committing.Unlock()
-	}
-}
-
-func begun(a *assignment) bool {
-	if a.begun == nil {
-		return false
-	}
-	select {
-	case <-a.begun:
-		return true
-	default:
-		return false
-	}
-}
-
-func (g *Group) commit(parts []*assignment) {
-	g.committing.Lock()
-	defer g.committing.Unlock()
-	g.commitLocked(parts)
-}
-
-// commitLocked sends one OffsetCommit, fenced by the member's generation, with the
-// cursors of all given partitions. A failed one is repeated with the next.
-func (g *Group) commitLocked(parts []*assignment) {
-	if len(parts) == 0 {
-		return
-	}
-	offsets := map[string]map[int32]kgo.EpochOffset{}
-	metadata := map[partition]string{}
-	byID := map[partition]*assignment{}
-	for _, a := range parts {
-		offset, epoch, meta, err := a.p.Checkpoint()
-		if err != nil {
-			g.log.Error("encode checkpoint; nothing is committed", "topic", a.id.topic, "partition", a.id.id, "err", err)
-			continue
-		}
-		if offsets[a.id.topic] == nil {
-			offsets[a.id.topic] = map[int32]kgo.EpochOffset{}
-		}
-		offsets[a.id.topic][a.id.id] = kgo.EpochOffset{Epoch: epoch, Offset: offset}
-		metadata[a.id], byID[a.id] = meta, a
-	}
-	if len(byID) == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), g.config.SessionTimeout)
-	defer cancel()
-	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
-		for i := range req.Topics {
-			t := &req.Topics[i]
-			for j := range t.Partitions {
-				meta := metadata[partition{t.Topic, t.Partitions[j].Partition}]
-				t.Partitions[j].Metadata = &meta
-			}
-		}
-		return nil
-	})
-	g.member.CommitOffsetsSync(ctx, offsets,
-		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-			g.committed(byID, resp, err)
-		})
-}
-
-// committed looks at the errors, of which the ones per partition are only inside
-// the response.
-func (g *Group) committed(parts map[partition]*assignment, resp *kmsg.OffsetCommitResponse, err error) {
-	failed := func(a *assignment, err error) {
-		a.p.Uncommitted()
-		g.log.Warn("commit offset; the next commit repeats it", "topic", a.id.topic, "partition", a.id.id, "err", err)
-	}
-	if err != nil {
-		for _, a := range parts {
-			failed(a, err)
-		}
-		g.onDone(err)
-		return
-	}
-	var first error
-	for _, t := range resp.Topics {
-		for _, p := range t.Partitions {
-			err := kerr.ErrorForCode(p.ErrorCode)
-			a := parts[partition{t.Topic, p.Partition}]
-			if err == nil || a == nil {
-				continue
-			}
-			if first == nil {
-				first = err
-			}
-			failed(a, err)
-		}
-	}
-	g.onDone(first)
 }
 
 // Health returns an error if the polling goroutine has not come round for a

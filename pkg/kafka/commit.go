@@ -1,0 +1,157 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// CommitNow asks for a commit without waiting for it.
+func (g *Group) CommitNow() {
+	select {
+	case g.now <- struct{}{}:
+	default:
+	}
+}
+
+func (g *Group) commitLoop(interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-g.stop:
+			return
+		case <-ticker.C:
+		case <-g.now:
+		}
+		g.committing.Lock()
+		g.mu.Lock()
+		var parts []*assignment
+		for _, a := range g.live {
+			if begun(a) && a.p != nil && a.p.Dirty() {
+				parts = append(parts, a)
+			}
+		}
+		g.mu.Unlock()
+		g.send(parts, g.isLive)
+		g.committing.Unlock()
+	}
+}
+
+func begun(a *assignment) bool {
+	if a.begun == nil {
+		return false
+	}
+	select {
+	case <-a.begun:
+		return true
+	default:
+		return false
+	}
+}
+
+// commitLast commits what a revoke has drained, after the commit that may be in
+// flight. The callback in which it runs keeps the generation from ending.
+func (g *Group) commitLast(parts []*assignment) {
+	g.committing.Lock()
+	defer g.committing.Unlock()
+	g.send(parts, func(*assignment) bool { return true })
+}
+
+// errGone ends a commit of which nothing may be sent any more.
+var errGone = errors.New("all partitions have gone meanwhile")
+
+// send sends one OffsetCommit, fenced by the member's generation, with the cursors
+// of the given partitions. A failed one is repeated with the next.
+//
+// The generation is the one that the member has when the request is made; a later
+// generation may own a partition that an earlier one lost. So stillOurs is asked
+// after that: what was lost before is left out, what is lost later is fenced.
+func (g *Group) send(parts []*assignment, stillOurs func(*assignment) bool) {
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	metadata := map[partition]string{}
+	byID := map[partition]*assignment{}
+	for _, a := range parts {
+		offset, epoch, meta, err := a.p.Checkpoint()
+		if err != nil {
+			g.log.Error("encode checkpoint; nothing is committed", "topic", a.id.topic, "partition", a.id.id, "err", err)
+			continue
+		}
+		if offsets[a.id.topic] == nil {
+			offsets[a.id.topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[a.id.topic][a.id.id] = kgo.EpochOffset{Epoch: epoch, Offset: offset}
+		metadata[a.id], byID[a.id] = meta, a
+	}
+	if len(byID) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), g.config.SessionTimeout)
+	defer cancel()
+	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		for i := range req.Topics {
+			t := &req.Topics[i]
+			t.Partitions = slices.DeleteFunc(t.Partitions, func(p kmsg.OffsetCommitRequestTopicPartition) bool {
+				return !stillOurs(byID[partition{t.Topic, p.Partition}])
+			})
+			for j := range t.Partitions {
+				meta := metadata[partition{t.Topic, t.Partitions[j].Partition}]
+				t.Partitions[j].Metadata = &meta
+			}
+		}
+		req.Topics = slices.DeleteFunc(req.Topics, func(t kmsg.OffsetCommitRequestTopic) bool { return len(t.Partitions) == 0 })
+		if len(req.Topics) == 0 {
+			return errGone
+		}
+		return nil
+	})
+	g.member.CommitOffsetsSync(ctx, offsets,
+		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+			if !errors.Is(err, errGone) {
+				g.committed(byID, resp, err)
+			}
+		})
+}
+
+// isLive reports whether the group still gives the assignment to this member.
+func (g *Group) isLive(a *assignment) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.live[a.id] == a
+}
+
+// committed looks at the errors, of which the ones per partition are only inside
+// the response.
+func (g *Group) committed(parts map[partition]*assignment, resp *kmsg.OffsetCommitResponse, err error) {
+	failed := func(a *assignment, err error) {
+		a.p.Uncommitted()
+		g.log.Warn("commit offset; the next commit repeats it", "topic", a.id.topic, "partition", a.id.id, "err", err)
+	}
+	if err != nil {
+		for _, a := range parts {
+			failed(a, err)
+		}
+		g.onDone(err)
+		return
+	}
+	var first error
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			err := kerr.ErrorForCode(p.ErrorCode)
+			a := parts[partition{t.Topic, p.Partition}]
+			if err == nil || a == nil {
+				continue
+			}
+			if first == nil {
+				first = err
+			}
+			failed(a, err)
+		}
+	}
+	g.onDone(first)
+}
