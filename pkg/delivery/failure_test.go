@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sony/gobreaker/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/hms-sme/policysync/pkg/connector"
@@ -50,7 +49,7 @@ func TestOutageDeadLettersNothing(t *testing.T) {
 		}
 		<-time.After(time.Hour)
 		synctest.Wait()
-		require.Equal(t, gobreaker.StateOpen, r.Targets[0].breaker.state)
+		require.Equal(t, "open", r.Snapshot().Targets[0].Breaker)
 		require.Empty(t, r.letters.all())
 		require.Less(t, len(c.tried()), 200, "an hour of canaries, at most one in 30 s")
 		c.set(accepted)
@@ -86,7 +85,7 @@ func TestPoisonRecordCannotHoldTheTargetDown(t *testing.T) {
 			c.set(refused)
 			r.publish("poison", "good")
 			synctest.Wait()
-			require.Equal(t, gobreaker.StateOpen, r.Targets[0].breaker.state)
+			require.Equal(t, "open", r.Snapshot().Targets[0].Breaker)
 			c.set(failing(overload, "poison"))
 			<-time.After(31 * time.Second) // two canaries, at the latest 15 s apart
 			synctest.Wait()
@@ -183,7 +182,7 @@ func TestThrottledTargetWaitsAsTold(t *testing.T) {
 		r.settlesAll(2 * time.Minute)
 		require.Len(t, c.tried(), 3+4, "one attempt each 30 s, then all")
 		require.Empty(t, r.letters.all())
-		require.Equal(t, gobreaker.StateClosed, r.Targets[0].breaker.state)
+		require.Equal(t, "closed", r.Snapshot().Targets[0].Breaker)
 	})
 }
 

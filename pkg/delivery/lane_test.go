@@ -166,7 +166,7 @@ func TestFullWindowHoldsTheFeed(t *testing.T) {
 			r.publish("k")
 		}
 		synctest.Wait()
-		require.Equal(t, 10, r.p.lanes[0].count)
+		require.Equal(t, 10, r.Snapshot().Targets[0].Lanes[0].Deliveries)
 		require.True(t, r.p.full, "the feed is told to pause")
 		close(block)
 		r.settlesAll(time.Minute)
