@@ -41,17 +41,13 @@ func (t *Target) take(now time.Time, canary bool) []*pending {
 	var entries []*pending
 	for len(entries) < size && t.ready.len() > 0 {
 		p := t.ready.take(0)
-		if p.tries == 0 && !p.lane.recordable(p) {
-			t.makeReady(p, now) // parks it
-			continue
-		}
 		p.launch(now)
 		entries = append(entries, p)
 		if t.batch == nil || !t.ordered {
 			continue
 		}
 		for _, next := range p.lane.keys[p.d.Key].entries[1:] {
-			if len(entries) == size || !next.lane.recordable(next) {
+			if len(entries) == size || !next.lane.admit(next) {
 				break
 			}
 			next.launch(now)
@@ -81,7 +77,6 @@ func (t *Target) takeCanary() *pending {
 func (p *pending) launch(now time.Time) {
 	if p.tries == 0 {
 		p.first = now
-		p.lane.started++
 	}
 	p.state, p.last = flying, now
 	p.tries++

@@ -1,7 +1,9 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -21,15 +23,16 @@ type Lane struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	saved   checkpoint.Lane // as restored; the checkpoint keeps what is not ours to change
-	cursor  *checkpoint.Cursor
-	keys    map[string]*keyQueue
-	parked  []*pending
-	count   int   // unsettled deliveries
-	bytes   int64 // of them
-	started int   // of them, attempted at least once
-	offered int64 // the highest offset that the feed brought
-	flying  int   // of them, in flight
+	saved  checkpoint.Lane // as restored; the checkpoint keeps what is not ours to change
+	cursor *checkpoint.Cursor
+	keys   map[string]*keyQueue
+	parked []*pending
+	count  int   // unsettled deliveries
+	bytes  int64 // of them
+	// admitted counts those for which the checkpoint has room, whether attempted or not.
+	admitted int
+	offered  int64 // the highest offset that the feed brought
+	flying   int   // of them, in flight
 	// draining: nothing new starts. ended: nothing may settle any more; what comes
 	// back from an attempt is dropped.
 	draining, ended bool
@@ -49,10 +52,34 @@ func newLane(ctx context.Context, t *Target, p *Partition, saved checkpoint.Lane
 	return l
 }
 
-// recordable reports whether the checkpoint has room to record that p settled
-// before deliveries below it have.
-func (l *Lane) recordable(p *pending) bool {
-	return l.cursor.Admits(p.d.Event.Offset, l.offered, l.started, l.p.share)
+// admit reserves room in the checkpoint for recording that p settled before
+// deliveries below it have. It reports whether there is any; the lowest offset
+// needs none.
+func (l *Lane) admit(p *pending) bool {
+	if !p.admitted && l.cursor.Admits(p.d.Event.Offset, l.offered, l.admitted, l.p.share) {
+		p.admitted = true
+		l.admitted++
+	}
+	return p.admitted
+}
+
+// park keeps p, in the order of offsets, until there is room.
+func (l *Lane) park(p *pending) {
+	p.state = parked
+	i, _ := slices.BinarySearchFunc(l.parked, p.d.Event.Offset, func(q *pending, offset int64) int {
+		return cmp.Compare(q.d.Event.Offset, offset)
+	})
+	l.parked = slices.Insert(l.parked, i, p)
+}
+
+// unpark queues what the checkpoint can record now. The lowest offset is admitted
+// first; if it is not, none is.
+func (l *Lane) unpark() {
+	now := time.Now()
+	for len(l.parked) > 0 && l.admit(l.parked[0]) {
+		l.t.makeReady(l.parked[0], now)
+		l.parked = l.parked[1:]
+	}
 }
 
 // offer takes an event into the lane, to be held if hold says why. It returns nil if the lane took it, or had
@@ -155,7 +182,7 @@ func (l *Lane) settle(p *pending, outcome string) {
 	l.mark(p.d.Event.Offset)
 	l.count--
 	l.bytes -= p.size
-	l.started--
+	l.admitted--
 	q := l.keys[p.d.Key]
 	q.remove(p)
 	if len(q.entries) == 0 {
@@ -189,18 +216,6 @@ func (l *Lane) advance(key string, now time.Time) {
 	}
 	if p := q.entries[0]; p.state == queued || p.state == flying {
 		l.t.makeReady(p, now)
-	}
-}
-
-// unpark queues what the checkpoint can record now.
-func (l *Lane) unpark() {
-	if len(l.parked) == 0 {
-		return
-	}
-	parked, now := l.parked, time.Now()
-	l.parked = nil
-	for _, p := range parked {
-		l.t.makeReady(p, now) // parks it again if there still is no room
 	}
 }
 

@@ -25,6 +25,7 @@ type pending struct {
 	state    state
 	unrouted error // why it is not known whether the target wants the event
 	prepared bool  // d.Document is made
+	admitted bool  // the checkpoint has room to record its settling
 	// spent counts the attempts that retry.max_attempts bounds, tries all of them.
 	spent, tries int
 	readyAt      time.Time // since when it waits in the ready queue

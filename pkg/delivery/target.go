@@ -178,12 +178,7 @@ func (t *Target) pump() {
 		if report == nil {
 			return
 		}
-		entries := t.take(now, canary)
-		if len(entries) == 0 {
-			report(errExcluded)
-			return
-		}
-		t.start(entries, report, canary)
+		t.start(t.take(now, canary), report, canary)
 	}
 }
 
@@ -286,9 +281,8 @@ func (t *Target) makeReady(p *pending, now time.Time) {
 		p.state = queued
 		return
 	}
-	if p.tries == 0 && !p.lane.recordable(p) {
-		p.state = parked
-		p.lane.parked = append(p.lane.parked, p)
+	if !p.lane.admit(p) {
+		p.lane.park(p)
 		return
 	}
 	p.state, p.readyAt = ready, now
