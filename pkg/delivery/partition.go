@@ -70,7 +70,8 @@ type epochStart struct {
 // goroutine. One fetch more than this may be held.
 const queueBytes = 4 << 20
 
-// Start is the offset that the feed must begin with: the lowest cursor.
+// Start is the offset that the feed must begin with: the lowest cursor. It is asked
+// before the first Take.
 func (p *Partition) Start() int64 {
 	start := p.lanes[0].cursor.Next()
 	for _, l := range p.lanes[1:] {

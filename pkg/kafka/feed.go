@@ -75,12 +75,12 @@ func (f *feed) do(command func()) {
 	}
 }
 
-// add begins to read a partition.
-func (f *feed) add(id partition, p *delivery.Partition) {
+// add begins to read a partition at an offset.
+func (f *feed) add(id partition, p *delivery.Partition, from int64) {
 	f.do(func() {
 		f.sinks[id] = p
 		f.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{
-			id.topic: {id.id: kgo.NewOffset().At(p.Start())},
+			id.topic: {id.id: kgo.NewOffset().At(from)},
 		})
 	})
 }

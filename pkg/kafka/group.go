@@ -30,7 +30,8 @@ type Group struct {
 	admin  *kadm.Client
 	feed   *feed
 
-	// mu guards live, between the callbacks of kgo and the committer.
+	// mu guards live, between the callbacks of kgo and the committer, and keeps the
+	// callbacks out while Join makes the member.
 	mu   sync.Mutex
 	live map[partition]*assignment
 
@@ -99,6 +100,10 @@ func Join(c Config, g GroupConfig) (*Group, error) {
 	if group.feed, err = newFeed(&c, g.Logger); err != nil {
 		return nil, err
 	}
+	// The client calls back from the moment that it is made. Its first callback,
+	// assigned, waits here until there is a member to speak for.
+	group.mu.Lock()
+	defer group.mu.Unlock()
 	if group.member, err = c.dial(g.Logger, opts...); err != nil {
 		group.feed.close()
 		return nil, err
@@ -154,9 +159,9 @@ func (g *Group) begin(a *assignment, committed int64, meta string) {
 				Topic: a.id.topic, TopicID: id, Partition: a.id.id,
 				Committed: committed, Metadata: meta, LogStart: start,
 			}, func() { g.feed.resume(a.id, a.p) })
-			g.feed.add(a.id, a.p)
-			g.log.Info("partition assigned", "topic", a.id.topic, "partition", a.id.id,
-				"committed", committed, "start", a.p.Start())
+			from := a.p.Start()
+			g.log.Info("partition assigned", "topic", a.id.topic, "partition", a.id.id, "committed", committed, "start", from)
+			g.feed.add(a.id, a.p, from)
 			return
 		}
 		g.log.Warn("learn about an assigned partition; trying again", "topic", a.id.topic, "partition", a.id.id, "err", err)
