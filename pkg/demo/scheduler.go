@@ -58,7 +58,10 @@ func (s *Scheduler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	s.apply(r.Header.Get("Idempotency-Key"), r.Header.Get("Policysync-Key"), r.Header.Get("Policysync-Version"))
+	// A connector's check carries no key, and changes nothing.
+	if id := r.Header.Get("Idempotency-Key"); id != "" {
+		s.apply(id, r.Header.Get("Policysync-Key"), r.Header.Get("Policysync-Version"))
+	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
