@@ -139,6 +139,7 @@ func (s *sqliteEngine) commit(ctx context.Context, t *table, rows [][]any) error
 	if err != nil {
 		return err
 	}
+	defer func() { _ = insert.Close() }() // the transaction ends it anyway
 	for _, row := range rows {
 		if _, err := insert.ExecContext(ctx, row...); err != nil {
 			return err

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -290,9 +291,9 @@ func (p *Partition) Checkpoint() (offset int64, epoch int32, metadata string, er
 func (p *Partition) epochAt(offset int64) int32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := len(p.epochs) - 1; i >= 0; i-- {
-		if p.epochs[i].offset <= offset {
-			return p.epochs[i].epoch
+	for _, start := range slices.Backward(p.epochs) {
+		if start.offset <= offset {
+			return start.epoch
 		}
 	}
 	return -1
