@@ -51,6 +51,7 @@ type Partition struct {
 	queue  []*event.Record
 	queued int64 // bytes of queue
 	full   bool  // the feed was told to pause
+	taken  int64 // one past the last offset that the feed gave
 	more   chan struct{}
 	resume func()
 
@@ -81,13 +82,18 @@ func (p *Partition) Start() int64 {
 	return start
 }
 
-// Take queues the next records of the partition, in order, and the log's end (the
-// offset that the next record will get). It never waits. It returns true if the
-// feed must pause the partition until it is resumed.
-func (p *Partition) Take(records []*event.Record, end int64) (pause bool) {
+// Take queues the next records of the partition, at least one, in order, with the
+// log's first offset and its end (the offset that the next record will get) as the
+// broker gave them. It never waits. It returns true if the feed must pause the
+// partition until it is resumed.
+func (p *Partition) Take(records []*event.Record, start, end int64) (pause bool) {
 	p.end.Store(end)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	// A gap that begins below the log's start is none between two records: the log
+	// was cut while the feed waited.
+	p.reportLost(p.taken, min(start, records[0].Offset))
+	p.taken = records[len(records)-1].Offset + 1
 	for _, r := range records {
 		p.queued += int64(r.Size())
 		if n := len(p.epochs); n == 0 || p.epochs[n-1].epoch != r.LeaderEpoch {
@@ -101,6 +107,16 @@ func (p *Partition) Take(records []*event.Record, end int64) (pause bool) {
 	default:
 	}
 	return p.full
+}
+
+// reportLost reports what of the offsets from (inclusive) to (exclusive), which have
+// left the log, the lanes lack.
+func (p *Partition) reportLost(from, to int64) {
+	for _, l := range p.lanes {
+		l.t.mu.Lock()
+		p.engine.reportLost(&p.Assignment, l.t.name, l.cursor, from, to)
+		l.t.mu.Unlock()
+	}
 }
 
 // run is the partition's goroutine.

@@ -124,7 +124,7 @@ func (r *rig) publish(keys ...string) {
 		records[i] = record(r.next, key)
 		r.next++
 	}
-	r.p.Take(records, r.next)
+	r.p.Take(records, 0, r.next)
 }
 
 func record(offset int64, key string) *event.Record {

@@ -47,8 +47,8 @@ const pollEvery = 5 * time.Second
 func newFeed(c *Config, log *slog.Logger) (*feed, error) {
 	client, err := c.dial(log,
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		// Where a start offset is out of the log's range, read from its start: what
-		// retention deleted was reported when the partition was assigned.
+		// Where retention deletes what is still to be read, go on from the log's start:
+		// the Partition reports what its lanes then lack.
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMaxBytes(16<<20),
@@ -166,7 +166,7 @@ func (f *feed) handOver(t kgo.FetchTopicPartition) {
 		block[i] = toRecord(r, p.TopicID)
 		records[i] = &block[i]
 	}
-	if p.Take(records, t.HighWatermark) {
+	if p.Take(records, t.LogStartOffset, t.HighWatermark) {
 		f.client.PauseFetchPartitions(map[string][]int32{id.topic: {id.id}})
 	}
 }
