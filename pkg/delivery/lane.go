@@ -98,12 +98,11 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, hold error) (room <-c
 	if l.count > 0 && (l.count >= w.Deliveries || l.bytes+size > int64(w.Bytes)) {
 		if l.room == nil {
 			l.room = make(chan struct{})
-			t.full++
 			t.pump() // a batch that can't grow goes now
 		}
 		return l.room
 	}
-	p := &pending{lane: l, size: size, unrouted: hold, d: connector.Delivery{
+	p := &pending{lane: l, size: size, unrouted: hold, prepared: t.prepare == nil, d: connector.Delivery{
 		ID:      deliveryID(ev.Position, t.name),
 		Target:  t.name,
 		Key:     ev.Key,
@@ -191,7 +190,6 @@ func (l *Lane) settle(p *pending, outcome string) {
 	if l.room != nil && l.hasRoom() {
 		close(l.room)
 		l.room = nil
-		l.t.full--
 	}
 	l.unpark()
 	l.p.noteSettled()
@@ -214,7 +212,7 @@ func (l *Lane) advance(key string, now time.Time) {
 	if q == nil || q.flying > 0 {
 		return
 	}
-	if p := q.entries[0]; p.state == queued || p.state == flying {
+	if p := q.entries[0]; p.state == queued {
 		l.t.makeReady(p, now)
 	}
 }
@@ -230,7 +228,6 @@ func (l *Lane) drain() <-chan struct{} {
 	if l.room != nil {
 		close(l.room)
 		l.room = nil
-		l.t.full--
 	}
 	l.checkLanded()
 	return l.landed
@@ -256,7 +253,6 @@ func (l *Lane) end(cause error) {
 	if l.room != nil {
 		close(l.room)
 		l.room = nil
-		l.t.full--
 	}
 	for _, q := range l.keys {
 		for _, p := range q.entries {
