@@ -173,7 +173,7 @@ func (p *Partition) feed(r *event.Record) error {
 		}
 	}
 	p.next = r.Offset + 1
-	if p.allSettled(r.Offset) {
+	if !slices.ContainsFunc(p.lanes, func(l *Lane) bool { return !l.settled(r.Offset) }) {
 		return nil
 	}
 	ctx, span := p.engine.Tracer.StartProcess(p.ctx, r)
@@ -199,6 +199,9 @@ func (p *Partition) fanOut(ctx context.Context, ev *event.Event) error {
 		}
 	}
 	for i, l := range p.lanes {
+		if l.settled(ev.Offset) { // before a restart, perhaps by a letter
+			continue
+		}
 		d := decision.Targets[i]
 		var held *mapping.SchemaError
 		switch {
@@ -252,18 +255,6 @@ func (p *Partition) letter(ctx context.Context, r *event.Record, ev *event.Event
 	describe(&l, r, ev)
 	p.engine.Logger.WarnContext(ctx, "record became a dead letter", "id", l.ID, "err", l.Error)
 	return writeLetter(ctx, p.engine.Letters, l, r, p.engine.Logger)
-}
-
-func (p *Partition) allSettled(offset int64) bool {
-	for _, l := range p.lanes {
-		l.t.mu.Lock()
-		settled := l.cursor.Settled(offset)
-		l.t.mu.Unlock()
-		if !settled {
-			return false
-		}
-	}
-	return true
 }
 
 func (p *Partition) noteSettled() {
