@@ -85,7 +85,8 @@ func NewEngine(c Config) *Engine {
 func (e *Engine) Assign(a Assignment, resume func()) *Partition {
 	p := &Partition{
 		Assignment: a, engine: e, resume: resume,
-		more: make(chan struct{}, 1), stopped: make(chan struct{}),
+		prefix: fmt.Sprintf("%s/%d/", a.TopicID, a.Partition),
+		more:   make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	p.ctx, p.cancel = context.WithCancelCause(e.ctx)
 	cursors := e.restore(p)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,7 @@ type Assignment struct {
 type Partition struct {
 	Assignment
 	engine *Engine
+	prefix string // of the ids of its records
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	lanes  []*Lane // in the order of the engine's targets
@@ -243,18 +245,28 @@ func (p *Partition) bury(ctx context.Context, r *event.Record, cause error) erro
 func (p *Partition) letter(ctx context.Context, r *event.Record, ev *event.Event, target string, cause error) error {
 	p.busy.Store(0)
 	l := deadletter.Letter{
-		ID:     recordID(r.Position),
+		ID:     p.recordID(r.Offset),
 		Target: target,
 		Class:  string(connector.Permanent),
 		Error:  cause.Error(),
 		Trace:  traceID(trace.SpanFromContext(ctx)),
 	}
 	if target != "" {
-		l.ID = deliveryID(r.Position, target)
+		l.ID = p.deliveryID(r.Offset, target)
 	}
 	describe(&l, r, ev)
 	p.engine.Logger.WarnContext(ctx, "record became a dead letter", "id", l.ID, "err", l.Error)
 	return writeLetter(ctx, p.engine.Letters, l, r, p.engine.Logger)
+}
+
+// recordID names a record for ever: topic id, partition and offset.
+func (p *Partition) recordID(offset int64) string {
+	return p.prefix + strconv.FormatInt(offset, 10)
+}
+
+// deliveryID is the idempotency key: where the event lies and whom it is for.
+func (p *Partition) deliveryID(offset int64, target string) string {
+	return p.prefix + strconv.FormatInt(offset, 10) + "/" + target
 }
 
 func (p *Partition) noteSettled() {
