@@ -23,6 +23,11 @@ type Lane struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
+	// attached and next, the first offset that the lane was not offered, are guarded
+	// by Partition.feeding; while the lane is detached only its catch-up changes next.
+	attached bool
+	next     int64
+
 	saved  checkpoint.Lane // as restored; the checkpoint keeps what is not ours to change
 	cursor *checkpoint.Cursor
 	keys   map[string]*keyQueue
@@ -96,12 +101,7 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, hold error) (room <-c
 	w := t.settings.Window
 	// A single delivery larger than the window passes an empty lane.
 	if l.count > 0 && (l.count >= w.Deliveries || l.bytes+size > int64(w.Bytes)) {
-		if l.room == nil {
-			l.room = make(chan struct{})
-			t.full++
-			t.pump() // a batch that can't grow goes now
-		}
-		return l.room
+		return l.waitRoom()
 	}
 	p := &pending{lane: l, size: size, unrouted: hold, d: connector.Delivery{
 		ID:      deliveryID(ev.Position, t.name),
@@ -134,6 +134,43 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, hold error) (room <-c
 		t.pump()
 	}
 	return nil
+}
+
+// waitRoom returns the channel that is closed when the lane has room.
+func (l *Lane) waitRoom() <-chan struct{} {
+	if l.room == nil {
+		l.room = make(chan struct{})
+		l.t.full++
+		l.t.pump() // a batch that can't grow goes now
+	}
+	return l.room
+}
+
+// awaitRoom waits until the lane has room.
+func (l *Lane) awaitRoom(ctx context.Context) error {
+	for {
+		l.t.mu.Lock()
+		var room <-chan struct{}
+		if !l.hasRoom() && !l.draining {
+			room = l.waitRoom()
+		}
+		l.t.mu.Unlock()
+		if room == nil {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// settled reports whether an offset has settled.
+func (l *Lane) settled(offset int64) bool {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	return l.cursor.Settled(offset)
 }
 
 // passAs settles an offset that needs no push: filtered out, or dead-lettered as a

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 var errServer = errors.New("unexpected status 500")
@@ -103,10 +104,12 @@ func TestEachTargetHasItsOwnCursor(t *testing.T) {
 		require.Zero(t, offset)
 	})
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, withTarget(nil), withTarget(nil), withTarget(nil), resumeFrom(offset, meta))
-		for i := range 101 {
-			r.publish(fmt.Sprint(i))
+		var before []*event.Record
+		for i := range int64(100) {
+			before = append(before, record(i, fmt.Sprint(i)))
 		}
+		r := newRig(t, withTarget(nil), withTarget(nil), withTarget(nil), resumeFrom(offset, meta), history(before))
+		r.publish("100")
 		r.settlesAll(time.Minute)
 		require.Equal(t, []int64{100}, r.targets[0].offsets(""))
 		require.Len(t, r.targets[1].offsets(""), 101)
@@ -167,7 +170,7 @@ func TestFullWindowHoldsTheFeed(t *testing.T) {
 		}
 		synctest.Wait()
 		require.Equal(t, 10, r.Snapshot().Targets[0].Lanes[0].Deliveries)
-		require.True(t, r.p.full, "the feed is told to pause")
+		require.True(t, r.p.inbox.full, "the feed is told to pause")
 		close(block)
 		r.settlesAll(time.Minute)
 		require.Equal(t, 1, r.resumed)
