@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # PostgreSQL as Debian has it, in a cluster of its own.
 #   postgres.sh install | start | stop | reset
-# Listens on 15432: user, password and database are policysync.
+# Listens on 15432, with the database policysync and an account that may make more.
+# Its password is no part of any other name, so that a test can look for it in errors.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 data="$state/data/postgres"
@@ -33,7 +34,9 @@ start() {
   await postgres 60 psql -d postgres -c 'select 1'
   [ "$(psql -d postgres -Atc "select count(*) from pg_database where datname = 'policysync'")" = 1 ] ||
     psql -d postgres -qc 'create database policysync'
-  echo "export POLICYSYNC_E2E_POSTGRES=postgres://policysync:policysync@127.0.0.1:$PGPORT/policysync"
+  [ "$(psql -d postgres -Atc "select count(*) from pg_roles where rolname = 'e2e'")" = 1 ] ||
+    psql -d postgres -qc "create role e2e superuser login password 'open-sesame'"
+  echo "export POLICYSYNC_E2E_POSTGRES=postgres://e2e:open-sesame@127.0.0.1:$PGPORT/policysync"
 }
 
 stop() { halt INT postgres; } # INT: do not wait for clients

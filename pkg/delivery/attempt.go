@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/connector"
@@ -51,14 +52,13 @@ func (t *Target) fly(a *attempt) {
 func (t *Target) attemptContext(entries []*pending) (context.Context, func([]connector.Result)) {
 	first := entries[0]
 	ctx, cancel := context.WithCancelCause(first.ctx)
+	lanes := []*Lane{first.lane}
 	var stops []func() bool
-	seen := first.lane
 	for _, p := range entries[1:] {
-		if p.lane == seen {
-			continue
+		if l := p.lane; !slices.Contains(lanes, l) {
+			lanes = append(lanes, l)
+			stops = append(stops, context.AfterFunc(l.ctx, func() { cancel(context.Cause(l.ctx)) }))
 		}
-		seen = p.lane
-		stops = append(stops, context.AfterFunc(seen.ctx, func() { cancel(context.Cause(seen.ctx)) }))
 	}
 	ctx, span := first.lane.p.engine.Tracer.StartAttempt(ctx, first.tries, spans(entries[1:]))
 	return ctx, func(rs []connector.Result) {
@@ -72,7 +72,7 @@ func (t *Target) attemptContext(entries []*pending) (context.Context, func([]con
 
 // mapped makes the document of p, once.
 func (t *Target) mapped(p *pending) (err error) {
-	if p.unrouted != nil || p.prepared || t.prepare == nil {
+	if p.unrouted != nil || p.prepared {
 		return p.unrouted
 	}
 	defer func() {
@@ -99,7 +99,7 @@ func (t *Target) land(a *attempt, results []connector.Result) {
 	defer t.mu.Unlock()
 	t.flying--
 	verdict := errExcluded // what the breaker hears: the worst that says something
-	now := time.Now()
+	cancelled, now := a.cancelled(), time.Now()
 	for i, p := range a.entries {
 		p.lane.flying--
 		if q := p.lane.keys[p.d.Key]; q != nil {
@@ -108,7 +108,7 @@ func (t *Target) land(a *attempt, results []connector.Result) {
 		if p.lane.ended {
 			continue
 		}
-		switch v := t.landOne(a, p, results[i], now); {
+		switch v := t.landOne(p, results[i], a.canary, cancelled, now); {
 		case v == nil && errors.Is(verdict, errExcluded):
 			verdict = nil
 		case v != nil && !errors.Is(v, errExcluded):
@@ -133,8 +133,9 @@ func (t *Target) land(a *attempt, results []connector.Result) {
 }
 
 // landOne deals with one result and returns what it says to the breaker: nil, the
-// failure, or errExcluded.
-func (t *Target) landOne(a *attempt, p *pending, r connector.Result, now time.Time) error {
+// failure, or errExcluded. A probe, while breaker or hold doubt the target, is the
+// target's and spends no attempt of p.
+func (t *Target) landOne(p *pending, r connector.Result, probe, cancelled bool, now time.Time) error {
 	if r.Err == nil {
 		outcome := outcomeDelivered
 		if r.Receipt.Stale {
@@ -146,14 +147,14 @@ func (t *Target) landOne(a *attempt, p *pending, r connector.Result, now time.Ti
 		p.lane.settle(p, outcome)
 		return nil
 	}
-	if a.cancelled() {
+	if cancelled {
 		p.state = queued // ours, not the target's: as if the attempt had not been
 		return errExcluded
 	}
 	p.lastErr = r.Err
 	if unmapped, ok := errors.AsType[*mapping.SchemaError](r.Err); ok {
-		if !p.counted {
-			p.counted = true
+		if !t.uncompiled[unmapped.ID] {
+			t.uncompiled[unmapped.ID] = true
 			t.log.Error("mapping does not compile for a schema; its deliveries are held",
 				"schema_id", unmapped.ID, "err", r.Err)
 		}
@@ -162,8 +163,6 @@ func (t *Target) landOne(a *attempt, p *pending, r connector.Result, now time.Ti
 	}
 	class := connector.Classify(r.Err)
 	t.metrics.Attempt(t.name, string(class))
-	// A probe while breaker or hold doubt the target is the target's, not p's.
-	probe := a.canary
 	if class == connector.Unavailable && p.tries > 1 && t.success.otherSince(p.d.Key, p.lastSuccess) {
 		class = connector.Transient
 	}
@@ -194,7 +193,8 @@ func (t *Target) landOne(a *attempt, p *pending, r connector.Result, now time.Ti
 }
 
 // landPermanent dead-letters p, unless the target is held: then only the hold's
-// own doubt is fed. A permanent answer is an answer: it closes a half-open breaker.
+// own doubt is fed. A permanent answer is an answer: it closes a half-open breaker,
+// unless the target was not asked, because the mapping failed.
 func (t *Target) landPermanent(p *pending, probe bool) error {
 	t.hold.note(p.d.Key, endedForGood)
 	if t.hold.active {
@@ -205,7 +205,7 @@ func (t *Target) landPermanent(p *pending, probe bool) error {
 	} else {
 		t.deadLetter(p)
 	}
-	if t.breaker.state == stateHalfOpen && probe {
+	if t.breaker.state == stateHalfOpen && probe && p.sendable() {
 		return nil
 	}
 	return errExcluded
@@ -277,14 +277,16 @@ func (t *Target) deadLetter(p *pending) {
 	describe(&letter, p.d.Event.Record, p.d.Event)
 	go func() {
 		err := writeLetter(l.ctx, t.letters, letter, p.d.Event.Record, t.log)
+		if err == nil {
+			t.metrics.DeadLetter(t.name, letter.Class)
+			t.log.WarnContext(p.ctx, "delivery became a dead letter", "id", letter.ID, "key", p.d.Key,
+				"class", letter.Class, "attempts", letter.Attempts, "err", letter.Error)
+		}
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		l.flying--
 		l.keys[p.d.Key].flying--
 		if err == nil && !l.ended {
-			t.metrics.DeadLetter(t.name, letter.Class)
-			t.log.WarnContext(p.ctx, "delivery became a dead letter", "id", letter.ID, "key", p.d.Key,
-				"class", letter.Class, "attempts", letter.Attempts, "err", letter.Error)
 			l.settle(p, outcomeDeadLettered)
 			l.advance(p.d.Key, time.Now())
 			t.pump()

@@ -12,17 +12,23 @@ import (
 )
 
 // batchDue reports whether an attempt should take what is ready now: a full batch,
-// one that has lingered, or one that can't grow because a lane's window is full.
+// one that has lingered, or one that can't grow because a lane can add nothing more.
 func (t *Target) batchDue(now time.Time) bool {
 	linger := t.settings.Batch.Linger
-	if t.batch == nil || linger == 0 || t.full > 0 || t.ready.len() >= t.settings.Batch.Size || t.probing(now) {
+	if t.batch == nil || linger == 0 || t.ready.len() >= t.settings.Batch.Size || t.probing(now) {
 		return true
 	}
-	if due := t.ready.at(0).readyAt.Add(linger); now.Before(due) {
-		t.wakeBy(due)
-		return false
+	due := t.ready.at(0).readyAt.Add(linger)
+	if !now.Before(due) {
+		return true
 	}
-	return true
+	for l := range t.lanes {
+		if l.room != nil || len(l.parked) > 0 {
+			return true
+		}
+	}
+	t.wakeBy(due)
+	return false
 }
 
 // take removes from the ready queue what the next attempt carries: one delivery,
@@ -47,7 +53,8 @@ func (t *Target) take(now time.Time, canary bool) []*pending {
 			continue
 		}
 		for _, next := range p.lane.keys[p.d.Key].entries[1:] {
-			if len(entries) == size || !next.lane.admit(next) {
+			// One that is not queued has its dead letter under way.
+			if len(entries) == size || next.state != queued || !next.lane.admit(next) {
 				break
 			}
 			next.launch(now)
@@ -61,11 +68,15 @@ func (t *Target) take(now time.Time, canary bool) []*pending {
 // another key than the last canary's.
 func (t *Target) takeCanary() *pending {
 	other := func(p *pending) bool { return p.d.Key != t.canary }
+	spare := slices.IndexFunc(t.backoff, func(p *pending) bool { return p.sendable() && other(p) })
+	if spare < 0 && t.ready.len() == 0 {
+		spare = slices.IndexFunc(t.backoff, (*pending).sendable)
+	}
 	var p *pending
 	if i := slices.IndexFunc(t.ready.entries[t.ready.head:], other); i >= 0 {
 		p = t.ready.take(i)
-	} else if i := slices.IndexFunc(t.backoff, other); i >= 0 {
-		p = heap.Remove(&t.backoff, i).(*pending) //nolint:forcetypeassert,errcheck // only pending goes in
+	} else if spare >= 0 {
+		p = heap.Remove(&t.backoff, spare).(*pending) //nolint:forcetypeassert,errcheck // only pending goes in
 	} else {
 		p = t.ready.take(0)
 	}
@@ -120,8 +131,15 @@ func (t *Target) call(ctx context.Context, ds []*connector.Delivery) (rs []conne
 	for i := range rs {
 		rs[i].Err = timeoutClass(ctx, rs[i].Err)
 	}
+	if len(rs) == len(ds) {
+		return rs
+	}
+	err := fmt.Errorf("connector %s answered %d of %d deliveries", t.kind, len(rs), len(ds))
+	if len(rs) > len(ds) { // which belongs to which is anyone's guess
+		rs = nil
+	}
 	for len(rs) < len(ds) {
-		rs = append(rs, connector.Result{Err: fmt.Errorf("connector %s answered %d of %d deliveries", t.kind, len(rs), len(ds))})
+		rs = append(rs, connector.Result{Err: err})
 	}
 	return rs
 }

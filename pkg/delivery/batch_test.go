@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,4 +110,120 @@ func TestOrderedBatchHoldsSeveralVersionsOfAKey(t *testing.T) {
 		require.LessOrEqual(t, c.calls, 2)
 		c.inOrder(t)
 	})
+}
+
+// Promise 2: several versions of a key that fail together come back together and
+// in order, although each failed for itself.
+func TestFailedOrderedBatchComesBackInOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(func(s *Settings) {
+			s.Batch = Batch{Size: 10, Linger: time.Second}
+			s.Retry.MaxAttempts = 1000
+			s.Breaker.FailureRatio = 1
+		}))
+		c := r.targets[0]
+		c.set(sometimes(0.2, errServer))
+		for i := range 200 {
+			r.publish(fmt.Sprint("k", i%3))
+		}
+		r.settlesAll(24 * time.Hour)
+		require.Len(t, c.offsets(""), 200, "each once")
+		c.inOrder(t)
+	})
+}
+
+// A lane whose checkpoint has no room for more adds nothing to a batch, so the
+// batch goes at once.
+func TestBatchThatCannotGrowDoesNotLinger(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, batches(5000, time.Minute))
+		for i := range 4900 {
+			r.publish(fmt.Sprint(i))
+		}
+		synctest.Wait()
+		c := r.targets[0]
+		require.Greater(t, len(c.offsets("")), 4000)
+		r.settlesAll(2 * time.Minute)
+		c.inOrder(t)
+	})
+}
+
+// A connector may also answer for each version of a key by itself. What waits, what
+// is queued behind it and what is being written as a letter then stand mixed in
+// the key's queue, and each still settles once.
+func TestRowsOfAnOrderedBatchEndEachInItsOwnWay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(func(s *Settings) {
+			s.Batch = Batch{Size: 10, Linger: time.Second}
+			s.Breaker.FailureRatio = 1
+		}))
+		r.Targets[0].batch = rowByRow{batchingConnector{r.targets[0]}}
+		r.letters.delay = time.Minute
+		for range 200 {
+			r.publish("k")
+		}
+		r.settlesAll(24 * time.Hour)
+		ended := map[int64]int{}
+		for _, offset := range r.targets[0].offsets("") {
+			ended[offset]++
+		}
+		for _, l := range r.letters.all() {
+			ended[l.Position.Offset]++
+		}
+		require.Len(t, ended, 200)
+		for offset, times := range ended {
+			require.Equal(t, 1, times, "offset %d", offset)
+		}
+	})
+}
+
+// rowByRow applies or fails each delivery of a batch for itself.
+type rowByRow struct{ batchingConnector }
+
+func (c rowByRow) PushBatch(ctx context.Context, ds []*connector.Delivery) []connector.Result {
+	rs := make([]connector.Result, len(ds))
+	for i, d := range ds {
+		switch rand.N(4) {
+		case 0:
+			rs[i].Err = errServer
+		case 1:
+			rs[i].Err = invalid(ctx, d)
+		default:
+			_, rs[i].Err = c.Push(ctx, d)
+		}
+	}
+	return rs
+}
+
+// An answer that does not fit the batch can't be told apart: all of it is retried.
+func TestWrongNumberOfResultsIsATransientFailure(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 1, 3} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, withTarget(func(s *Settings) { s.Batch.Size = 2; s.Batch.Linger = time.Second; s.Retry.MaxAttempts = 1 }))
+				r.Targets[0].batch = miscounting{n: n}
+				r.publish("a", "b")
+				r.settlesAll(time.Minute)
+				for _, l := range r.letters.all() {
+					require.Equal(t, fmt.Sprintf("connector recording answered %d of 2 deliveries", n), l.Error)
+				}
+				require.NotEmpty(t, r.letters.all())
+			})
+		})
+	}
+}
+
+// miscounting answers n deliveries, whatever it was given.
+type miscounting struct {
+	batchingConnector
+	n int
+}
+
+func (m miscounting) PushBatch(context.Context, []*connector.Delivery) []connector.Result {
+	return make([]connector.Result, m.n)
 }

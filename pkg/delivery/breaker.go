@@ -32,8 +32,8 @@ func newBreaker(name string, s Breaker, changed func(from, to gobreaker.State)) 
 		MaxRequests:  1,
 		Interval:     s.Window,
 		BucketPeriod: s.Window / 10,
-		// Our own wait is never shorter than this, see openWait.
-		Timeout: s.OpenFor / 2,
+		// Shorter than our own wait ever is, see openWait.
+		Timeout: s.OpenFor / 3,
 		ReadyToTrip: func(c gobreaker.Counts) bool {
 			return int(c.Requests) >= s.MinRequests &&
 				float64(c.TotalFailures) >= s.FailureRatio*float64(c.Requests)
@@ -60,7 +60,7 @@ func (b *breaker) turn(from, to gobreaker.State) {
 // openWait is the time between two canaries after n failed ones: open_for × 2^n up
 // to open_max, spread evenly over ±50 % so that members do not probe in step.
 func openWait(s Breaker, n int) time.Duration {
-	wait := min(s.OpenMax, s.OpenFor<<min(n, 20))
+	wait := doubled(s.OpenFor, n, s.OpenMax)
 	return wait/2 + rand.N(wait)
 }
 
@@ -68,7 +68,9 @@ func openWait(s Breaker, n int) time.Duration {
 // attempt is a canary; or, with a nil report, when to ask again (zero: when the
 // canary in flight has ended).
 func (b *breaker) allow(now time.Time) (report func(error), canary bool, again time.Time) {
-	if b.state == gobreaker.StateOpen && now.Before(b.openUntil) {
+	// An attempt from before the opening that lands late turns gobreaker half-open
+	// too early.
+	if b.state != gobreaker.StateClosed && now.Before(b.openUntil) {
 		return nil, false, b.openUntil
 	}
 	report, err := b.two.Allow()

@@ -11,9 +11,9 @@ import (
 // could not keep up with the live feed.
 type Feeds interface {
 	// Open begins to hand over the records of a partition from an offset on. Take
-	// gets them in order, with the log's end, and never waits; if it returns true the
-	// feed pauses until Resume.
-	Open(target string, from event.Position, take func(records []*event.Record, end int64) (pause bool)) (Feed, error)
+	// gets them as [Partition.Take] does; if it returns true the feed pauses until
+	// Resume.
+	Open(target string, from event.Position, take func(records []*event.Record, start, end int64) (pause bool)) (Feed, error)
 }
 
 // Feed is an open catch-up feed.
@@ -91,11 +91,11 @@ func (p *Partition) catchUp(i int) {
 // caught up or has been full for a while.
 func (p *Partition) readOn(i int) error {
 	l := p.lanes[i]
-	box := newInbox(catchUpBytes, nil)
+	box := newInbox(l.next, catchUpBytes, nil)
 	from := event.Position{Topic: p.Topic, TopicID: p.TopicID, Partition: p.Partition, Offset: l.next, LeaderEpoch: -1}
-	feed, err := p.engine.Feeds.Open(l.t.name, from, func(records []*event.Record, end int64) bool {
+	feed, err := p.engine.Feeds.Open(l.t.name, from, func(records []*event.Record, start, end int64) bool {
 		p.end.Store(end)
-		return box.put(records)
+		return box.put(records, start)
 	})
 	if err != nil {
 		return err
@@ -122,19 +122,20 @@ func (p *Partition) caughtUp(l *Lane) bool {
 
 // feedOne brings one record of a catch-up feed to its lane. It returns false if the
 // lane stayed full.
-func (p *Partition) feedOne(i int, r *event.Record) (took bool, err error) {
+func (p *Partition) feedOne(i int, r arrival) (took bool, err error) {
 	l := p.lanes[i]
 	if r.Offset < l.next {
 		return true, nil
 	}
+	l.miss(r.lost)
 	l.passRange(l.next, r.Offset)
 	if l.settled(r.Offset) {
 		p.offered(l, r.Offset)
 		return true, nil
 	}
-	ctx, span := p.engine.Tracer.StartProcess(p.ctx, r)
+	ctx, span := p.engine.Tracer.StartProcess(p.ctx, r.Record)
 	defer span.End()
-	ev, err := p.engine.read(ctx, p, r)
+	ev, err := p.engine.read(ctx, p, r.Record)
 	if p.ctx.Err() != nil {
 		return false, context.Cause(p.ctx)
 	}
@@ -147,7 +148,7 @@ func (p *Partition) feedOne(i int, r *event.Record) (took bool, err error) {
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
-		room, err := p.give(ctx, l, r, ev, verdict)
+		room, err := p.give(ctx, l, r.Record, ev, verdict)
 		if err != nil {
 			return false, err
 		}

@@ -84,7 +84,7 @@ func NewEngine(c Config) *Engine {
 // goroutine, when a paused feed may go on.
 func (e *Engine) Assign(a Assignment, resume func()) *Partition {
 	p := &Partition{
-		Assignment: a, engine: e, inbox: newInbox(liveBytes, resume),
+		Assignment: a, engine: e,
 		joined: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	p.ctx, p.cancel = context.WithCancelCause(e.ctx)
@@ -99,6 +99,7 @@ func (e *Engine) Assign(a Assignment, resume func()) *Partition {
 		l.next = l.cursor.Next()
 		p.liveNext = max(p.liveNext, l.next)
 	}
+	p.inbox = newInbox(p.liveNext, liveBytes, resume)
 	p.feeding.Lock()
 	for i, l := range p.lanes {
 		if l.attached = l.next == p.liveNext; !l.attached {
@@ -148,20 +149,29 @@ func (e *Engine) restore(p *Partition) []checkpoint.Lane {
 			l = checkpoint.Lane{Name: t.name, Cursor: checkpoint.New(now), Control: -1}
 		}
 		delete(saved, t.name)
-		for from := l.Cursor.Next(); from < p.LogStart; from = l.Cursor.Next() {
-			to := p.LogStart
-			if runs := l.Cursor.Runs(); len(runs) > 0 {
-				to = min(to, runs[0].From)
-			}
-			log.Error("records were deleted from the log before they were delivered: lost before delivery",
-				"target", t.name, "from", from, "to", to-1)
-			e.Metrics.Lost(t.name, to-from)
-			l.Cursor.SettleRange(from, to)
-		}
+		e.reportLost(&p.Assignment, t.name, l.Cursor, l.Cursor.Next(), p.LogStart)
+		l.Cursor.SettleRange(l.Cursor.Next(), p.LogStart)
 		lanes[i] = l
 	}
 	p.carried = slices.Collect(maps.Values(saved))
 	return lanes
+}
+
+// reportLost reports each range of the offsets from (inclusive) to (exclusive),
+// which have left the log, that a target had not settled.
+func (e *Engine) reportLost(a *Assignment, target string, c *checkpoint.Cursor, from, to int64) {
+	for from = c.NextUnsettled(from); from < to; {
+		end := to
+		for _, run := range c.Runs() {
+			if run.From > from {
+				end = min(end, run.From)
+			}
+		}
+		e.Logger.Error("records were deleted from the log before they were delivered: lost before delivery",
+			"topic", a.Topic, "partition", a.Partition, "target", target, "from", from, "to", end-1)
+		e.Metrics.Lost(target, end-from)
+		from = c.NextUnsettled(end)
+	}
 }
 
 func (e *Engine) released(p *Partition) {

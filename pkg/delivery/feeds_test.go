@@ -31,7 +31,7 @@ func (f *memoryFeeds) counts() (open, opened int) {
 	return f.open, f.opened
 }
 
-func (f *memoryFeeds) Open(_ string, from event.Position, take func([]*event.Record, int64) bool) (Feed, error) {
+func (f *memoryFeeds) Open(_ string, from event.Position, take func(records []*event.Record, start, end int64) bool) (Feed, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &memoryFeed{cancel: cancel, resumed: make(chan struct{}, 1), done: make(chan struct{})}
 	f.mu.Lock()
@@ -49,7 +49,7 @@ func (f *memoryFeeds) Open(_ string, from event.Position, take func([]*event.Rec
 }
 
 // serve hands over what the log has from an offset on, some records at a time.
-func (f *memoryFeeds) serve(ctx context.Context, m *memoryFeed, from int64, take func([]*event.Record, int64) bool) {
+func (f *memoryFeeds) serve(ctx context.Context, m *memoryFeed, from int64, take func(records []*event.Record, start, end int64) bool) {
 	for ctx.Err() == nil {
 		f.mu.Lock()
 		var some []*event.Record
@@ -63,7 +63,7 @@ func (f *memoryFeeds) serve(ctx context.Context, m *memoryFeed, from int64, take
 		f.mu.Unlock()
 		if len(some) > 0 {
 			from = some[len(some)-1].Offset + 1
-			if !take(some, end) {
+			if !take(some, 0, end) {
 				continue
 			}
 			wait = m.resumed

@@ -103,7 +103,7 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, hold error) (room <-c
 	if l.count > 0 && (l.count >= w.Deliveries || l.bytes+size > int64(w.Bytes)) {
 		return l.waitRoom()
 	}
-	p := &pending{lane: l, size: size, unrouted: hold, d: connector.Delivery{
+	p := &pending{lane: l, size: size, unrouted: hold, prepared: t.prepare == nil, d: connector.Delivery{
 		ID:      deliveryID(ev.Position, t.name),
 		Target:  t.name,
 		Key:     ev.Key,
@@ -140,7 +140,6 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, hold error) (room <-c
 func (l *Lane) waitRoom() <-chan struct{} {
 	if l.room == nil {
 		l.room = make(chan struct{})
-		l.t.full++
 		l.t.pump() // a batch that can't grow goes now
 	}
 	return l.room
@@ -201,6 +200,17 @@ func (l *Lane) mark(offset int64) {
 	}
 }
 
+// miss reports what of the offsets up to lost (exclusive), which have left the log,
+// the lane was not offered and lacks.
+func (l *Lane) miss(lost int64) {
+	if lost <= l.next {
+		return
+	}
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	l.p.engine.reportLost(&l.p.Assignment, l.t.name, l.cursor, l.next, lost)
+}
+
 // passRange settles the offsets from (inclusive) to (exclusive) for which nothing
 // is pushed. Some may be settled already: a feed that starts again repeats itself.
 func (l *Lane) passRange(from, to int64) {
@@ -228,7 +238,6 @@ func (l *Lane) settle(p *pending, outcome string) {
 	if l.room != nil && l.hasRoom() {
 		close(l.room)
 		l.room = nil
-		l.t.full--
 	}
 	l.unpark()
 	l.p.noteSettled()
@@ -251,7 +260,7 @@ func (l *Lane) advance(key string, now time.Time) {
 	if q == nil || q.flying > 0 {
 		return
 	}
-	if p := q.entries[0]; p.state == queued || p.state == flying {
+	if p := q.entries[0]; p.state == queued {
 		l.t.makeReady(p, now)
 	}
 }
@@ -267,7 +276,6 @@ func (l *Lane) drain() <-chan struct{} {
 	if l.room != nil {
 		close(l.room)
 		l.room = nil
-		l.t.full--
 	}
 	l.checkLanded()
 	return l.landed
@@ -293,7 +301,6 @@ func (l *Lane) end(cause error) {
 	if l.room != nil {
 		close(l.room)
 		l.room = nil
-		l.t.full--
 	}
 	for _, q := range l.keys {
 		for _, p := range q.entries {

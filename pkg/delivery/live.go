@@ -34,13 +34,13 @@ func (p *Partition) run() {
 
 // feed brings one record to every attached lane. It returns an error only when the
 // assignment ends.
-func (p *Partition) feed(r *event.Record) error {
-	if !p.reach(r.Offset) {
+func (p *Partition) feed(r arrival) error {
+	if !p.reach(r) {
 		return nil
 	}
-	ctx, span := p.engine.Tracer.StartProcess(p.ctx, r)
+	ctx, span := p.engine.Tracer.StartProcess(p.ctx, r.Record)
 	defer span.End()
-	ev, verdicts, err := p.judge(ctx, r)
+	ev, verdicts, err := p.judge(ctx, r.Record)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (p *Partition) feed(r *event.Record) error {
 			return nil
 		}
 		l := p.lanes[i]
-		room, err := p.give(ctx, l, r, ev, verdicts[i])
+		room, err := p.give(ctx, l, r.Record, ev, verdicts[i])
 		switch {
 		case err != nil:
 			return err
@@ -74,15 +74,17 @@ func (p *Partition) feed(r *event.Record) error {
 // one does not exist for a consumer, so it settles. It returns false if there is
 // nothing to do: an old record, or one that every attached lane had settled before a
 // restart.
-func (p *Partition) reach(offset int64) bool {
+func (p *Partition) reach(r arrival) bool {
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
+	offset := r.Offset
 	if offset < p.liveNext {
 		return false
 	}
 	open := false
 	for _, l := range p.lanes {
 		if l.attached {
+			l.miss(r.lost)
 			l.passRange(l.next, offset)
 			l.next = max(l.next, offset)
 			open = open || !l.settled(offset)

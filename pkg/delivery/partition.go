@@ -73,10 +73,11 @@ const queueBytes = 4 << 20
 // that no target waits for the backlog of another. It is asked before the first Take.
 func (p *Partition) Start() int64 { return p.liveNext }
 
-// Take queues the next records of the live feed, in order, and the log's end (the
-// offset that the next record will get). It never waits. It returns true if the feed
-// must pause the partition until it is resumed.
-func (p *Partition) Take(records []*event.Record, end int64) (pause bool) {
+// Take queues the next records of the live feed, at least one, in order, with the
+// log's first offset and its end (the offset that the next record will get) as the
+// broker gave them. It never waits. It returns true if the feed must pause the
+// partition until it is resumed.
+func (p *Partition) Take(records []*event.Record, start, end int64) (pause bool) {
 	p.end.Store(end)
 	p.epochMu.Lock()
 	for _, r := range records {
@@ -85,7 +86,7 @@ func (p *Partition) Take(records []*event.Record, end int64) (pause bool) {
 		}
 	}
 	p.epochMu.Unlock()
-	return p.inbox.put(records)
+	return p.inbox.put(records, start)
 }
 
 func (p *Partition) noteSettled() {

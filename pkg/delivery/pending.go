@@ -24,7 +24,7 @@ type pending struct {
 
 	state    state
 	unrouted error // why it is not known whether the target wants the event
-	prepared bool  // d.Document is made
+	prepared bool  // d.Document is made, or none is needed
 	admitted bool  // the checkpoint has room to record its settling
 	// spent counts the attempts that retry.max_attempts bounds, tries all of them.
 	spent, tries int
@@ -47,6 +47,9 @@ const (
 	waiting              // backs off until due
 	flying               // an attempt or its dead letter is under way
 )
+
+// sendable reports whether an attempt at p gets as far as the target.
+func (p *pending) sendable() bool { return p.prepared && p.unrouted == nil }
 
 // keyQueue holds the deliveries of one key, in order. Only the first may be
 // attempted, or the first few together in a batch that is applied in order.

@@ -12,6 +12,13 @@ const throttleMax = 10 * time.Minute
 // backoff draws the wait before attempt n+1 (n ≥ 1): evenly from 0 to
 // min(max, initial × 2^(n-1)), known as full jitter.
 func (r Retry) backoff(n int) time.Duration {
-	ceiling := min(r.Max, r.Initial<<min(n-1, 20))
-	return rand.N(ceiling + 1)
+	return rand.N(doubled(r.Initial, n-1, r.Max) + 1)
+}
+
+// doubled is d × 2^n, at most ceiling.
+func doubled(d time.Duration, n int, ceiling time.Duration) time.Duration {
+	for ; n > 0 && d < ceiling; n-- {
+		d *= 2
+	}
+	return min(d, ceiling)
 }

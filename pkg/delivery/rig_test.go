@@ -130,7 +130,7 @@ func (r *rig) publish(keys ...string) {
 		r.next++
 	}
 	r.feeds.append(records...)
-	r.p.Take(records, r.next)
+	r.p.Take(records, 0, r.next)
 }
 
 // attached reports whether a target's lane is on the live feed.
@@ -295,12 +295,16 @@ type recordingLetters struct {
 	letters []deadletter.Letter
 	fail    error
 	block   chan struct{}
+	delay   time.Duration
 }
 
 func (l *recordingLetters) Write(ctx context.Context, letter deadletter.Letter, _ *event.Record) error {
 	l.mu.Lock()
-	block, fail := l.block, l.fail
+	block, fail, delay := l.block, l.fail, l.delay
 	l.mu.Unlock()
+	if err := pause(ctx, delay); err != nil {
+		return err
+	}
 	if block != nil {
 		select {
 		case <-block:

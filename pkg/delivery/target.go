@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,14 +35,13 @@ type Target struct {
 	log      *slog.Logger
 
 	// mu guards everything below and all state of the lanes and their deliveries.
-	// It is never held across I/O. Settling, offering and starting attempts take
+	// It is never held across I/O but a rare line of log. Settling, offering and starting attempts take
 	// it, so that a lane that ends can't start one more.
 	mu      sync.Mutex
 	ready   fifo
 	backoff waitHeap
 	flying  int // attempts
 	lanes   map[*Lane]struct{}
-	full    int // lanes whose feed waits for room
 	breaker *breaker
 	hold    hold
 	limit   *rate.Limiter
@@ -51,6 +51,9 @@ type Target struct {
 	canary  string // key of the last canary of breaker or hold
 	asking  bool   // a canary is in flight
 	success successes
+	// uncompiled are the schema ids for which the mapping does not compile, which
+	// is logged once.
+	uncompiled map[int]bool
 }
 
 // successes remembers which keys succeeded last, to tell whether a key other than
@@ -100,7 +103,7 @@ func NewTarget(c TargetConfig) *Target {
 		name: c.Name, kind: c.Kind, settings: c.Settings, offsets: c.VersionByOffset,
 		conn: c.Connector, letters: c.Letters, metrics: c.Metrics,
 		log:   c.Logger.With("target", c.Name),
-		lanes: map[*Lane]struct{}{},
+		lanes: map[*Lane]struct{}{}, uncompiled: map[int]bool{},
 	}
 	t.prepare, _ = c.Connector.(connector.Preparer)
 	if c.Settings.Batch.Size > 1 {
@@ -168,7 +171,7 @@ func (t *Target) pump() {
 	now := time.Now()
 	t.endBackoffs(now)
 	for t.flying < t.settings.Concurrency {
-		if t.ready.len() == 0 && !t.cutBackoff(now) {
+		if t.ready.len() == 0 && !t.wantsCanary(now) {
 			return
 		}
 		if !t.batchDue(now) {
@@ -198,21 +201,17 @@ func (t *Target) probing(now time.Time) bool {
 	return doubt && !t.asking && !now.Before(t.probeAt())
 }
 
-// cutBackoff makes the delivery whose back-off ends first ready at once, if the
-// target waits for a canary: a target that may be back is asked by whatever waits.
-// If it is too early for a canary it sets the timer.
-func (t *Target) cutBackoff(now time.Time) bool {
-	if len(t.backoff) == 0 {
+// wantsCanary reports whether one of the back-offs should be cut for a canary: a
+// target that may be back is asked by whatever waits. If it is too early for a
+// canary it sets the timer.
+func (t *Target) wantsCanary(now time.Time) bool {
+	if !slices.ContainsFunc(t.backoff, (*pending).sendable) {
 		return false
 	}
-	if !t.probing(now) {
-		if at := t.probeAt(); at.After(now) {
-			t.wakeBy(at)
-		}
-		return false
+	if at := t.probeAt(); at.After(now) {
+		t.wakeBy(at)
 	}
-	t.makeReady(heap.Pop(&t.backoff).(*pending), now) //nolint:forcetypeassert,errcheck // only pending goes in
-	return t.ready.len() > 0
+	return t.probing(now)
 }
 
 // probeAt is when the next canary may go, zero if the target is not in doubt.
@@ -289,9 +288,10 @@ func (t *Target) makeReady(p *pending, now time.Time) {
 	t.ready.push(p)
 }
 
-// waitFor puts p into back-off.
+// waitFor puts p into back-off; behind another delivery of its key, which an
+// ordered batch may have carried too, it waits for that one.
 func (t *Target) waitFor(p *pending, d time.Duration) {
-	if p.lane.draining {
+	if p.lane.draining || p.lane.keys[p.d.Key].entries[0] != p {
 		p.state = queued
 		return
 	}

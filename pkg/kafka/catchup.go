@@ -36,7 +36,7 @@ func NewCatchUps(c Config, log *slog.Logger) *CatchUps {
 }
 
 // Open implements [delivery.Feeds].
-func (c *CatchUps) Open(target string, from event.Position, take func([]*event.Record, int64) bool) (delivery.Feed, error) {
+func (c *CatchUps) Open(target string, from event.Position, take func(records []*event.Record, start, end int64) bool) (delivery.Feed, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	client := c.clients[target]

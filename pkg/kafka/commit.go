@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/hms-sme/policysync/pkg/checkpoint"
 )
 
 // CommitNow asks for a commit without waiting for it.
@@ -128,13 +130,9 @@ func (g *Group) isLive(a *assignment) bool {
 // committed looks at the errors, of which the ones per partition are only inside
 // the response.
 func (g *Group) committed(parts map[partition]*assignment, resp *kmsg.OffsetCommitResponse, err error) {
-	failed := func(a *assignment, err error) {
-		a.p.Uncommitted()
-		g.log.Warn("commit offset; the next commit repeats it", "topic", a.id.topic, "partition", a.id.id, "err", err)
-	}
 	if err != nil {
 		for _, a := range parts {
-			failed(a, err)
+			g.outcome(a, err)
 		}
 		g.onDone(err)
 		return
@@ -143,15 +141,41 @@ func (g *Group) committed(parts map[partition]*assignment, resp *kmsg.OffsetComm
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
 			err := kerr.ErrorForCode(p.ErrorCode)
-			a := parts[partition{t.Topic, p.Partition}]
-			if err == nil || a == nil {
-				continue
-			}
 			if first == nil {
 				first = err
 			}
-			failed(a, err)
+			if a := parts[partition{t.Topic, p.Partition}]; a != nil {
+				g.outcome(a, err)
+			}
 		}
 	}
 	g.onDone(first)
+}
+
+// outcome notes how the commit of one partition ended. A refusal is logged when it
+// is a new one; the metrics count all.
+//
+// Metadata that the broker has no room for is refused until its limit is raised: a
+// commit without it would push everything above the lowest cursor again.
+func (g *Group) outcome(a *assignment, err error) {
+	log := g.log.With("topic", a.id.topic, "partition", a.id.id)
+	if err == nil {
+		if a.refused != nil {
+			log.Info("offset is committed again")
+		}
+		a.refused = nil
+		return
+	}
+	a.p.Uncommitted()
+	if a.refused != nil && a.refused.Error() == err.Error() {
+		return
+	}
+	a.refused = err
+	if errors.Is(err, kerr.OffsetMetadataTooLarge) {
+		log.Error("commit offset: the broker takes less metadata than the cursors need, so nothing is committed until "+
+			"its offset.metadata.max.bytes is raised; deliveries go on, and a restart would repeat them",
+			"needed", checkpoint.DefaultLimit, "err", err)
+		return
+	}
+	log.Warn("commit offset; each commit repeats it until it succeeds", "err", err)
 }

@@ -41,10 +41,11 @@ type partition struct {
 }
 
 // reader is who gets the records of a partition. Take gets them in order, with the
-// log's end, and never waits; it returns true to have the partition paused.
+// log's first offset and its end, and never waits; it returns true to have the
+// partition paused.
 type reader struct {
 	topicID event.TopicID
-	take    func(records []*event.Record, end int64) (pause bool)
+	take    func(records []*event.Record, start, end int64) (pause bool)
 }
 
 // pollEvery is how often the polling goroutine shows that it lives when there is
@@ -54,8 +55,8 @@ const pollEvery = 5 * time.Second
 func newFeed(c *Config, log *slog.Logger, sizes ...kgo.Opt) (*feed, error) {
 	client, err := c.dial(log, append([]kgo.Opt{
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		// Where a start offset is out of the log's range, read from its start: what
-		// retention deleted was reported when the partition was assigned.
+		// Where retention deletes what is still to be read, go on from the log's start:
+		// the Partition reports what its lanes then lack.
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 	}, sizes...)...)
@@ -169,7 +170,7 @@ func (f *feed) handOver(t kgo.FetchTopicPartition) {
 		block[i] = toRecord(record, r.topicID)
 		records[i] = &block[i]
 	}
-	if r.take(records, t.HighWatermark) {
+	if r.take(records, t.LogStartOffset, t.HighWatermark) {
 		f.client.PauseFetchPartitions(map[string][]int32{id.topic: {id.id}})
 	}
 }

@@ -53,6 +53,9 @@ type assignment struct {
 	// begun is closed when p is set, or will never be. Nil until offsets came.
 	begun chan struct{}
 	p     *delivery.Partition
+	// refused is why the last commit was, nil if it was not. Like a commit, it is
+	// guarded by Group.committing.
+	refused error
 }
 
 // GroupConfig is what a Group needs beside the cluster's config.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -184,7 +186,8 @@ func (c *cluster) join(targets map[string]*recorder, opts ...memberOption) *memb
 	metrics, err := telemetry.NewMetrics(metricnoop.NewMeterProvider(), nil, nil)
 	require.NoError(c.t, err)
 	engine := delivery.Config{
-		Decoder: plainText{}, Reader: plainText{}, Router: everywhere(len(targets)), Letters: letters, CommitEvery: 1_000_000,
+		Decoder: plainText{}, Reader: plainText{}, Router: everywhere(len(targets)), Letters: letters, Feeds: NewCatchUps(config, g.Logger),
+		CommitEvery: 1_000_000,
 		Tracer: telemetry.NewTracer(tracenoop.NewTracerProvider(), group), Metrics: metrics, Logger: g.Logger,
 	}
 	for name, r := range targets {
@@ -211,7 +214,7 @@ func (c *cluster) join(targets map[string]*recorder, opts ...memberOption) *memb
 func (m *member) commitErrors() []error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.errs[:len(m.errs):len(m.errs)]
+	return slices.Clone(m.errs)
 }
 
 // recorder is an external system: it remembers what was applied, by partition and
@@ -281,11 +284,7 @@ func (r *recorder) arrived() (n, repeated int) {
 func (r *recorder) attempts() map[place]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	tried := map[place]int{}
-	for p, n := range r.tried {
-		tried[p] = n
-	}
-	return tried
+	return maps.Clone(r.tried)
 }
 
 func (r *recorder) inOrder(t *testing.T) {

@@ -1,0 +1,75 @@
+package kafka
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// The error of a partition is only inside a response that is fine as a whole.
+func TestRefusedCommitIsRepeated(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	refusals := c.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.OffsetCommit}, Partitions: []int32{1}, Err: kerr.InvalidCommitOffsetSize, Count: 3,
+	})
+	c.publish(0, "a")
+	c.publish(1, "b")
+	m := c.join(map[string]*recorder{"target": newRecorder()})
+	c.settled() // though nothing settles after the first refusal
+	require.Equal(t, 3, refusals.Hits())
+	require.Equal(t, 1, strings.Count(m.log.String(), "commit offset"), "the same error is logged once")
+	refused := 0
+	for _, err := range m.commitErrors() {
+		if err != nil {
+			require.ErrorIs(t, err, kerr.InvalidCommitOffsetSize)
+			refused++
+		}
+	}
+	require.Equal(t, 3, refused, "each refusal is counted")
+	eventually(t, "the end of it is logged", func() bool { return strings.Contains(m.log.String(), "committed again") })
+}
+
+// A broker whose limit is lower than the default gets no commit without cursors:
+// that would push again, after a restart, what targets have.
+func TestCursorsThatTheBrokerHasNoRoomFor(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	refusals := c.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.OffsetMetadataTooLarge, Count: -1,
+		When: func(r kmsg.Request) bool {
+			return len(*r.(*kmsg.OffsetCommitRequest).Topics[0].Partitions[0].Metadata) > 10
+		},
+	})
+	c.publish(0, "a")
+	target := newRecorder()
+	m := c.join(map[string]*recorder{"target": target})
+	require.NoError(t, refusals.Wait(t.Context(), 3))
+	require.EqualValues(t, -1, c.committed(0).Offset)
+	require.Contains(t, m.log.String(), "offset.metadata.max.bytes")
+	require.Equal(t, 1, strings.Count(m.log.String(), "level=ERROR"))
+
+	c.publish(0, "b")
+	eventually(t, "deliveries go on", func() bool { n, _ := target.arrived(); return n == 2 })
+	refusals.Remove()
+	c.settled()
+	require.NotEmpty(t, c.committed(0).Metadata)
+}
+
+// A deliberate request does not wait for the interval.
+func TestCommitNow(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.publish(0, "a")
+	target := newRecorder()
+	m := c.join(map[string]*recorder{"target": target}, commitEach(never))
+	eventually(t, "it arrived", func() bool { n, _ := target.arrived(); return n == 1 })
+	eventually(t, "it is committed", func() bool {
+		m.CommitNow()
+		return c.committed(0).Offset == 1
+	})
+}
