@@ -34,8 +34,20 @@ func TestDownTargetHoldsBackNobody(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, healthy.offsets(""), 5000)
 		require.LessOrEqual(t, r.Snapshot().Targets[1].Lanes[0].Deliveries, 10)
-		open, _ := r.feeds.counts()
-		require.Zero(t, open, "no feed is kept for a lane without room")
+		_, opened := r.feeds.counts()
+		require.Zero(t, opened, "no feed is opened for a lane without room")
+
+		broken.set(func(ctx context.Context, d *connector.Delivery) error {
+			if d.Event.Offset >= 100 {
+				return refused(ctx, d)
+			}
+			return nil
+		})
+		<-time.After(time.Minute)
+		synctest.Wait()
+		open, opened := r.feeds.counts()
+		require.NotZero(t, opened)
+		require.Zero(t, open, "nor kept for one that is full again")
 
 		broken.set(accepted)
 		r.settlesAll(10 * time.Minute)

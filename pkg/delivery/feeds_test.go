@@ -48,9 +48,10 @@ func (f *memoryFeeds) Open(_ string, from event.Position, take func(records []*e
 	return m, nil
 }
 
-// serve hands over what the log has from an offset on, some records at a time.
+// serve hands over what the log has from an offset on, some records at a time, and at
+// first some that lie before it, as a client may that reads whole batches.
 func (f *memoryFeeds) serve(ctx context.Context, m *memoryFeed, from int64, take func(records []*event.Record, start, end int64) bool) {
-	for ctx.Err() == nil {
+	for from -= 3; ctx.Err() == nil; {
 		f.mu.Lock()
 		var some []*event.Record
 		for _, r := range f.log {
