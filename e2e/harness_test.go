@@ -159,6 +159,9 @@ func (m *member) stop() {
 	}
 }
 
+// assigned is how often the member was given a partition.
+func (m *member) assigned() int { return strings.Count(m.log.String(), "partition assigned") }
+
 // tail keeps the end of a log.
 type tail struct {
 	mu  sync.Mutex

@@ -29,9 +29,10 @@ func main() {
 
 func run() error {
 	file := flag.String("c", "", "the config")
-	fault := flag.String("fault", "", "skip-one: confirm the 100th delivery without a push; commit-before-push: confirm each 300 ms before it is pushed")
+	fault := flag.String("fault", "", "none; skip-one: confirm the 100th delivery without a push; commit-before-push: confirm each 300 ms before it is pushed")
 	flag.Parse()
 	faults := map[string]func(connector.Connector) connector.Connector{
+		"none":               func(c connector.Connector) connector.Connector { return broken{c} },
 		"skip-one":           func(c connector.Connector) connector.Connector { return &skipOne{broken: broken{c}} },
 		"commit-before-push": func(c connector.Connector) connector.Connector { return &early{broken{c}} },
 	}

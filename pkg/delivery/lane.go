@@ -87,14 +87,21 @@ func (l *Lane) unpark() {
 	}
 }
 
-// offer takes an event into the lane, to be held if hold says why. It returns nil if the lane took it, or had
-// settled it before (a restart); else the channel that is closed when there may
-// be room.
-func (l *Lane) offer(ctx context.Context, ev *event.Event, hold error) (room <-chan struct{}) {
+// settled reports whether the offset has settled.
+func (l *Lane) settled(offset int64) bool {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	return l.cursor.Settled(offset)
+}
+
+// offer takes an event into the lane, which holds it if unrouted is not nil. It
+// returns nil if the lane took it, or has ended; else the channel that is closed
+// when there may be room.
+func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room <-chan struct{}) {
 	t := l.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if l.ended || l.draining || l.cursor.Settled(ev.Offset) {
+	if l.draining {
 		return nil
 	}
 	size := int64(ev.Size())
@@ -103,7 +110,7 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, hold error) (room <-c
 	if l.count > 0 && (l.count >= w.Deliveries || l.bytes+size > int64(w.Bytes)) {
 		return l.waitRoom()
 	}
-	p := &pending{lane: l, size: size, unrouted: hold, prepared: t.prepare == nil, d: connector.Delivery{
+	p := &pending{lane: l, size: size, unrouted: unrouted, prepared: t.prepare == nil, d: connector.Delivery{
 		ID:      deliveryID(ev.Position, t.name),
 		Target:  t.name,
 		Key:     ev.Key,
@@ -165,20 +172,13 @@ func (l *Lane) awaitRoom(ctx context.Context) error {
 	}
 }
 
-// settled reports whether an offset has settled.
-func (l *Lane) settled(offset int64) bool {
-	l.t.mu.Lock()
-	defer l.t.mu.Unlock()
-	return l.cursor.Settled(offset)
-}
-
 // passAs settles an offset that needs no push: filtered out, or dead-lettered as a
 // record. A letter is recorded like a push, so that a restart does not write it
 // again; to filter once more costs nothing.
 func (l *Lane) passAs(offset int64, outcome string) {
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
-	if l.ended || l.cursor.Settled(offset) {
+	if l.ended || l.cursor.Settled(offset) { // a record's letter settles it where it had not
 		return
 	}
 	if outcome == outcomeFiltered {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/route"
 )
 
 var errServer = errors.New("unexpected status 500")
@@ -115,6 +116,43 @@ func TestEachTargetHasItsOwnCursor(t *testing.T) {
 		require.Len(t, r.targets[1].offsets(""), 101)
 		require.Equal(t, []int64{100}, r.targets[2].offsets(""), "a new target starts where the furthest is")
 	})
+}
+
+// A letter settles a record for its target, so a restart does not write it again
+// because another target still lacks the record.
+func TestRestartWritesNoLetterAgain(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T, answer func(context.Context, *connector.Delivery) error, opts ...rigOption) *rig {
+		t.Helper()
+		r := newRig(t, append(opts, withTarget(nil), withTarget(nil))...)
+		r.Router = unroutable{}
+		r.targets[1].set(answer)
+		r.publish("a")
+		return r
+	}
+	var offset int64
+	var meta string
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, refused)
+		r.publish("b")
+		synctest.Wait()
+		require.Len(t, r.letters.all(), 2)
+		r.p.Drain(time.Second)
+		offset, meta = r.checkpoint()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, accepted, resumeFrom(offset, meta), history([]*event.Record{record(0, "a"), record(1, "b")}))
+		r.settlesAll(time.Minute)
+		require.Len(t, r.letters.all(), 1, "of the third record")
+		require.Len(t, r.targets[1].offsets(""), 3)
+	})
+}
+
+// unroutable has a filter that fails for the first of two targets.
+type unroutable struct{}
+
+func (unroutable) Route(*event.Event) route.Decision {
+	return route.Decision{Targets: []route.Verdict{{Err: errors.New("no such key")}, {Deliver: true}}}
 }
 
 func TestUnusableMetadataStartsAllAtTheCommittedOffset(t *testing.T) {

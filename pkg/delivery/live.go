@@ -157,6 +157,7 @@ func (p *Partition) judge(ctx context.Context, r *event.Record) (*event.Event, [
 func (p *Partition) give(ctx context.Context, l *Lane, r *event.Record, ev *event.Event, v route.Verdict) (room <-chan struct{}, err error) {
 	_, held := errors.AsType[*mapping.SchemaError](v.Err)
 	switch {
+	case l.settled(r.Offset): // before a restart
 	case ev == nil:
 		l.passAs(r.Offset, outcomeDeadLettered)
 	case v.Err != nil && !held:

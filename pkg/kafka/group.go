@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +36,10 @@ type Group struct {
 	// callbacks out while Join makes the member.
 	mu   sync.Mutex
 	live map[partition]*assignment
+
+	// releasing has a revoke wait for a Stop that drains the same partitions: once
+	// the callback returns, the group gives them to another member.
+	releasing sync.Mutex
 
 	// committing lets one commit be in flight at a time, so that an older one can't
 	// overtake a newer one. A revoke's last commit waits for it here.
@@ -185,6 +191,9 @@ func (g *Group) log0(a *assignment) (event.TopicID, int64, error) {
 	if err != nil {
 		return event.TopicID{}, 0, fmt.Errorf("describe topic: %w", err)
 	}
+	if err := topics.Error(); err != nil {
+		return event.TopicID{}, 0, fmt.Errorf("describe topic: %w", err)
+	}
 	starts, err := g.admin.ListStartOffsets(a.ctx, a.id.topic)
 	if err != nil {
 		return event.TopicID{}, 0, fmt.Errorf("list start offsets: %w", err)
@@ -199,6 +208,8 @@ func (g *Group) log0(a *assignment) (event.TopicID, int64, error) {
 // release ends assignments. Revoked ones are drained and committed; lost ones
 // belong to another member already, so nothing of them may be committed.
 func (g *Group) release(gone map[string][]int32, revoked bool) {
+	g.releasing.Lock()
+	defer g.releasing.Unlock()
 	var released []*assignment
 	g.mu.Lock()
 	for topic, ids := range gone {
@@ -271,14 +282,13 @@ func (g *Group) Stop(leave bool) {
 	g.once.Do(func() {
 		close(g.stop)
 		g.stopped.Wait()
+		g.releasing.Lock()
 		g.mu.Lock()
-		all := make([]*assignment, 0, len(g.live))
-		for _, a := range g.live {
-			all = append(all, a)
-		}
+		all := slices.Collect(maps.Values(g.live))
 		clear(g.live)
 		g.mu.Unlock()
 		g.finish(all, true)
+		g.releasing.Unlock()
 		g.feed.close()
 		if leave && g.config.InstanceID != "" {
 			g.leaveStatic()

@@ -74,7 +74,8 @@ type Letters struct {
 
 // Write writes the letter of a record and returns when the broker has
 // acknowledged it. A record too large for the topic is written as headers only,
-// which refer to its source.
+// which refer to its source. When ctx ends it returns at once; the letter may be
+// written all the same.
 func (l Letters) Write(ctx context.Context, letter deadletter.Letter, r *event.Record) error {
 	err := l.write(ctx, letter, r, maxBatchBytes)
 	if errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) {
@@ -92,5 +93,10 @@ func (l Letters) write(ctx context.Context, letter deadletter.Letter, r *event.R
 	l.Producer.Send(ctx, &event.Record{
 		Position: event.Position{Topic: l.Topic}, Key: key, Value: value, Headers: headers,
 	}, func(_ event.Position, err error) { acked <- err })
-	return <-acked
+	select {
+	case err := <-acked:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

@@ -1,0 +1,52 @@
+package kafka
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/hms-sme/policysync/pkg/deadletter"
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// A rebalance during a shutdown must not hand a partition to another member while
+// this one still pushes to it.
+func TestRevokeWaitsForTheDrainOfStop(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.publish(0, "slow")
+	open := make(chan struct{})
+	target := newRecorder()
+	target.set(closedFor(open, place{0, 0}))
+	m := c.join(map[string]*recorder{"target": target})
+	eventually(t, "in flight", func() bool { return len(target.attempts()) == 1 })
+	go m.Stop(false)
+	eventually(t, "stopping", func() bool { return m.Assigned() == 0 })
+	time.AfterFunc(100*time.Millisecond, func() { close(open) })
+	m.release(map[string][]int32{topic: {0}}, true)
+	n, _ := target.arrived()
+	require.Equal(t, 1, n)
+	require.EqualValues(t, 1, c.committed(0).Offset)
+	m.Stop(false)
+}
+
+// A broker that does not answer must not hold up a revoke, which waits for what
+// writes letters.
+func TestLetterEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	answer := make(chan struct{})
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cancel()
+		c.SleepControl(func() { <-answer })
+		return nil, nil, false
+	})
+	l := Letters{Producer: c.producer(), Topic: letter}
+	err := l.Write(ctx, deadletter.Letter{ID: "id"}, &event.Record{})
+	require.ErrorIs(t, err, context.Canceled)
+	close(answer)
+}
