@@ -83,7 +83,7 @@ func (p *Partition) catchUp(i int) {
 		}
 	}
 	if p.ctx.Err() == nil {
-		log.Info("target has caught up here", "offset", l.next)
+		log.Info("target has caught up here")
 	}
 }
 
