@@ -119,9 +119,12 @@ func (a *App) join(ctx context.Context, p *Plan) error {
 	if err := metrics.Observe(a.snapshot); err != nil {
 		return fmt.Errorf("observe metrics: %w", err)
 	}
+	checking, cancel := context.WithCancel(ctx)
+	var checks sync.WaitGroup
 	for i, t := range targets {
-		go a.check(ctx, t.Name(), p.connectors[i])
+		checks.Go(func() { a.check(checking, t.Name(), p.connectors[i]) })
 	}
+	a.onStop("checks of the targets", func(context.Context) error { cancel(); checks.Wait(); return nil })
 	a.group, err = kafka.Join(a.cfg.Kafka, kafka.GroupConfig{
 		Engine: a.engine, Drain: a.cfg.DrainTimeout, Interval: a.cfg.Checkpoint.Interval, Logger: a.o.Logger,
 		Committed: func(err error) {

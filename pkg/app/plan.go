@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -47,7 +48,8 @@ func newDecoder(cfg *config.Config) (*decode.Decoder, error) {
 
 // NewPlan asks the registry for the schemas and compiles the config against them.
 // A mistake in an expression is a [*config.Error] with all of them; a registry that
-// cannot be reached, a [*decode.UnavailableError].
+// cannot be reached, a [*decode.UnavailableError]. The expressions are compiled in
+// place: a config serves one plan at a time.
 func NewPlan(ctx context.Context, cfg *config.Config, registry connector.Registry) (*Plan, error) {
 	decoder, err := newDecoder(cfg)
 	if err != nil {
@@ -103,13 +105,16 @@ func (p *Plan) connector(ctx context.Context, t *config.Target, log *slog.Logger
 	return c, nil
 }
 
-// targets makes the engine's targets, each with its connector.
+// targets makes the engine's targets, each with its connector, or none.
 func (p *Plan) targets(ctx context.Context, letters delivery.Letters, m *telemetry.Metrics, log *slog.Logger) ([]*delivery.Target, error) {
 	var targets []*delivery.Target
 	for i := range p.cfg.Targets {
 		t := &p.cfg.Targets[i]
 		c, err := p.connector(ctx, t, log)
 		if err != nil {
+			for _, made := range targets {
+				err = errors.Join(err, made.Close(ctx))
+			}
 			return nil, err
 		}
 		p.connectors = append(p.connectors, c)

@@ -80,7 +80,11 @@ func encodeLine(text []byte, topic string, encode func([]byte) ([]byte, error)) 
 	var line Line
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&line); err != nil {
+	err := d.Decode(&line)
+	if err == nil && d.More() {
+		err = errors.New("there is more after the object")
+	}
+	if err != nil {
 		return nil, fmt.Errorf(`want {"key": "…", "value": {…}}: %w`, err)
 	}
 	record := &event.Record{Position: event.Position{Topic: topic}}
@@ -93,7 +97,6 @@ func encodeLine(text []byte, topic string, encode func([]byte) ([]byte, error)) 
 	if string(line.Value) == "null" {
 		return record, nil
 	}
-	var err error
 	if record.Value, err = encode(line.Value); err != nil {
 		return nil, fmt.Errorf("value: %w", err)
 	}

@@ -29,17 +29,19 @@ func (t *Target) start(entries []*pending, report func(error), canary bool) {
 func (t *Target) fly(a *attempt) {
 	results := make([]connector.Result, len(a.entries))
 	ds := make([]*connector.Delivery, 0, len(a.entries))
-	at := make([]int, 0, len(a.entries)) // index of each of ds in entries
 	for i, p := range a.entries {
 		if results[i].Err = t.mapped(p); results[i].Err == nil {
-			ds, at = append(ds, &p.d), append(at, i)
+			ds = append(ds, &p.d)
 		}
 	}
 	if len(ds) > 0 {
 		ctx, end := t.attemptContext(a.entries)
 		began := time.Now()
-		for k, r := range t.push(ctx, ds) {
-			results[at[k]] = r
+		answers := t.push(ctx, ds)
+		for i := range results {
+			if results[i].Err == nil { // mapped, hence pushed
+				results[i], answers = answers[0], answers[1:]
+			}
 		}
 		t.metrics.Push(t.name, time.Since(began))
 		end(results)
@@ -51,14 +53,19 @@ func (t *Target) fly(a *attempt) {
 // puts it under the span of the first.
 func (t *Target) attemptContext(entries []*pending) (context.Context, func([]connector.Result)) {
 	first := entries[0]
-	ctx, cancel := context.WithCancelCause(first.ctx)
 	lanes := []*Lane{first.lane}
-	var stops []func() bool
 	for _, p := range entries[1:] {
-		if l := p.lane; !slices.Contains(lanes, l) {
-			lanes = append(lanes, l)
-			stops = append(stops, context.AfterFunc(l.ctx, func() { cancel(context.Cause(l.ctx)) }))
+		if !slices.Contains(lanes, p.lane) {
+			lanes = append(lanes, p.lane)
 		}
+	}
+	ctx, cancel := first.ctx, context.CancelCauseFunc(func(error) {})
+	if len(lanes) > 1 {
+		ctx, cancel = context.WithCancelCause(ctx)
+	}
+	var stops []func() bool
+	for _, l := range lanes[1:] {
+		stops = append(stops, context.AfterFunc(l.ctx, func() { cancel(context.Cause(l.ctx)) }))
 	}
 	ctx, span := first.lane.p.engine.Tracer.StartAttempt(ctx, first.tries, spans(entries[1:]))
 	return ctx, func(rs []connector.Result) {

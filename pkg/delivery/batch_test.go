@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 func batches(size int, linger time.Duration) rigOption {
@@ -226,4 +227,33 @@ type miscounting struct {
 
 func (m miscounting) PushBatch(context.Context, []*connector.Delivery) []connector.Result {
 	return make([]connector.Result, m.n)
+}
+
+// A batch that carries deliveries of a partition that ends is cancelled for all, at
+// no cost to the others: they go again at once.
+func TestBatchOutlivesOneOfItsPartitions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, batches(4, time.Second))
+		c := r.targets[0]
+		c.set(func(ctx context.Context, d *connector.Delivery) error {
+			if d.Attempt == 1 {
+				return pause(ctx, 9*time.Second)
+			}
+			return nil
+		})
+		other := r.Assign(Assignment{Topic: "policies", TopicID: topicID, Partition: 1}, func() {})
+		r.publish("a")
+		synctest.Wait()
+		moved := record(0, "b")
+		moved.Partition = 1
+		other.Take([]*event.Record{moved}, 0, 1)
+		r.publish("c", "d")
+		synctest.Wait()
+		require.Equal(t, 1, c.calls)
+		other.Abort()
+		r.settlesAll(2 * time.Second)
+		require.ElementsMatch(t, []int64{0, 1, 2}, c.offsets(""))
+		require.Equal(t, "closed", r.Snapshot().Targets[0].Breaker)
+	})
 }

@@ -84,7 +84,7 @@ func NewEngine(c Config) *Engine {
 // goroutine, when a paused feed may go on.
 func (e *Engine) Assign(a Assignment, resume func()) *Partition {
 	p := &Partition{
-		Assignment: a, engine: e,
+		Assignment: a, engine: e, prefix: fmt.Sprintf("%s/%d/", a.TopicID, a.Partition),
 		joined: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	p.ctx, p.cancel = context.WithCancelCause(e.ctx)

@@ -111,7 +111,7 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 		return l.waitRoom()
 	}
 	p := &pending{lane: l, size: size, unrouted: unrouted, prepared: t.prepare == nil, d: connector.Delivery{
-		ID:      deliveryID(ev.Position, t.name),
+		ID:      l.p.deliveryID(ev.Offset, t.name),
 		Target:  t.name,
 		Key:     ev.Key,
 		Op:      connector.Upsert,
@@ -317,9 +317,4 @@ func (t *Target) version(ev *event.Event) connector.Version {
 		return connector.Version{Value: ev.Offset, Known: true, ByOffset: true}
 	}
 	return connector.Version{Value: ev.Version, Known: ev.HasVersion}
-}
-
-// deliveryID is the idempotency key: where the event lies and whom it is for.
-func deliveryID(p event.Position, target string) string {
-	return recordID(p) + "/" + target
 }

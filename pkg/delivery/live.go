@@ -177,14 +177,14 @@ func (p *Partition) give(ctx context.Context, l *Lane, r *event.Record, ev *even
 func (p *Partition) letter(ctx context.Context, r *event.Record, ev *event.Event, target string, cause error) error {
 	p.busy.Store(0)
 	l := deadletter.Letter{
-		ID:     recordID(r.Position),
+		ID:     p.recordID(r.Offset),
 		Target: target,
 		Class:  string(connector.Permanent),
 		Error:  cause.Error(),
 		Trace:  traceID(trace.SpanFromContext(ctx)),
 	}
 	if target != "" {
-		l.ID = deliveryID(r.Position, target)
+		l.ID = p.deliveryID(r.Offset, target)
 	}
 	describe(&l, r, ev)
 	p.engine.Logger.WarnContext(ctx, "record became a dead letter", "id", l.ID, "err", l.Error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,7 @@ type Assignment struct {
 type Partition struct {
 	Assignment
 	engine *Engine
+	prefix string // of the ids of its records
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	lanes  []*Lane // in the order of the engine's targets
@@ -87,6 +89,16 @@ func (p *Partition) Take(records []*event.Record, start, end int64) (pause bool)
 	}
 	p.epochMu.Unlock()
 	return p.inbox.put(records, start)
+}
+
+// recordID names a record for ever: topic id, partition and offset.
+func (p *Partition) recordID(offset int64) string {
+	return p.prefix + strconv.FormatInt(offset, 10)
+}
+
+// deliveryID is the idempotency key: where the event lies and whom it is for.
+func (p *Partition) deliveryID(offset int64, target string) string {
+	return p.prefix + strconv.FormatInt(offset, 10) + "/" + target
 }
 
 func (p *Partition) noteSettled() {

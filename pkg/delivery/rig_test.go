@@ -368,7 +368,7 @@ func sometimes(p float64, err error) func(context.Context, *connector.Delivery) 
 	}
 }
 
-func testMetrics(t *testing.T) *telemetry.Metrics {
+func testMetrics(t testing.TB) *telemetry.Metrics {
 	t.Helper()
 	m, err := telemetry.NewMetrics(metricnoop.NewMeterProvider(), nil, nil)
 	require.NoError(t, err)

@@ -55,11 +55,6 @@ func traceID(span trace.Span) string {
 	return ""
 }
 
-// recordID names a record for ever: topic id, partition and offset.
-func recordID(p event.Position) string {
-	return fmt.Sprintf("%s/%d/%d", p.TopicID, p.Partition, p.Offset)
-}
-
 // describe fills in what a letter says of its record, and of the event if it could
 // be read.
 func describe(l *deadletter.Letter, r *event.Record, ev *event.Event) {

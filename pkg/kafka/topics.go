@@ -157,7 +157,7 @@ func (a *Admin) Progress(ctx context.Context) ([]PartitionProgress, error) {
 		return nil, fmt.Errorf("list end offsets: %w", err)
 	}
 	commits, err := a.adm.FetchOffsets(ctx, a.config.Group)
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // no group yet: no commits
 		return nil, fmt.Errorf("fetch offsets of group %s: %w", a.config.Group, err)
 	}
 	names := topics.Names()

@@ -1,0 +1,177 @@
+package app
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/stretchr/testify/require"
+
+	"github.com/hms-sme/policysync/connectors"
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// get asks the health server, without keeping the connection.
+func get(t *testing.T, a *App, path string) (status int, body string) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Get("http://" + a.HealthAddr() + path)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	return answer.StatusCode, string(text)
+}
+
+func TestEveryTargetGetsEveryEvent(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	cfg := p.config("")
+	a := p.running(cfg)
+	p.produce(cfg,
+		oneLine(policy("P-1", 1, "policyCreated")), oneLine(policy("P-1", 2, "policyUpdated")),
+		oneLine(policy("P-2", 7, "policyArchived")), `{"key": "P-1", "value": null}`)
+	eventually(t, "all is settled and committed", func() bool { return p.lag(cfg) == 0 && len(p.ledger()) == 4 })
+
+	byKey := cmpopts.SortSlices(strings.Compare) // keys may lie in different partitions
+	const document = `{"id":"P-1","rules":["report"]}`
+	require.Empty(t, cmp.Diff([]string{
+		"delete P-1 v0 ", "upsert P-1 v1 " + document, "upsert P-1 v2 " + document,
+		`upsert P-2 v7 {"id":"P-2","rules":["report"]}`,
+	}, p.ledger(), byKey))
+	// What the filter keeps back is not sent, and the order of a key is kept.
+	require.Empty(t, cmp.Diff([]string{"POST /rules/P-1 v1", "POST /rules/P-1 v2", "DELETE /rules/P-1 v0"}, p.api.received()))
+
+	for path, want := range map[string]string{
+		"/livez": "", "/readyz": "", "/metrics": `policysync_settled_total{outcome="filtered",target="caseApi"} 1`,
+	} {
+		status, body := get(t, a, path)
+		require.Equal(t, http.StatusOK, status, path)
+		require.Contains(t, body, want)
+	}
+	require.Len(t, a.Snapshot().Targets, 2)
+
+	require.NoError(t, a.Stop(t.Context()))
+	p.produce(cfg, oneLine(policy("P-1", 3, "policyUpdated")))
+	p.running(cfg) // the next member goes on where this one ended
+	eventually(t, "the new event is settled", func() bool { return p.lag(cfg) == 0 && len(p.ledger()) == 5 })
+	require.Len(t, p.api.received(), 4)
+}
+
+// Nothing is read before the expressions have been checked, for which the registry
+// must be there; meanwhile the process lives and is not ready.
+func TestStartWaitsForTheRegistry(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	asked, once := make(chan struct{}), sync.Once{}
+	p.registry.Intercept(func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		once.Do(func() { close(asked) })
+		return true
+	})
+	cfg := p.config("")
+	_, err := CreateTopics(t.Context(), cfg, discard)
+	require.NoError(t, err)
+	a := p.service(cfg)
+	started := make(chan error, 1)
+	go func() { started <- a.Start(t.Context()) }()
+	<-asked
+	status, body := get(t, a, "/readyz")
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	require.Contains(t, body, "starting")
+	status, _ = get(t, a, "/livez")
+	require.Equal(t, http.StatusOK, status)
+
+	p.registry.ClearInterceptors()
+	require.NoError(t, <-started)
+	status, _ = get(t, a, "/readyz")
+	require.Equal(t, http.StatusOK, status)
+}
+
+func TestStartRefuses(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name, targets, want string
+	}{
+		{"a missing topic", "", "topics do not exist: sync.dead-letters; `policysync topics create` makes policysync's own"},
+		{
+			"a field that the schema lacks", "targets: {ledger: {connector: file, path: x, map: {id: event.payload.polcyId}}}",
+			`policysync.yaml:6:69: targets.ledger.map.id: undefined field 'polcyId'; did you mean "policyId"?`,
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlatform(t)
+			a := p.service(p.config(row.targets))
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			require.ErrorContains(t, a.Start(ctx), row.want)
+			require.Empty(t, a.Snapshot().Targets)
+		})
+	}
+	t.Run("while the brokers are away, when it is told to stop", func(t *testing.T) {
+		t.Parallel()
+		p := newPlatform(t)
+		cfg := p.config("")
+		p.broker.Close()
+		a := p.service(cfg)
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		require.Error(t, a.Start(ctx))
+	})
+}
+
+func TestStopAnyTime(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	cfg := p.config("")
+	early := New(cfg, Options{Registry: connectors.Builtin(), Logger: discard})
+	require.NoError(t, early.Stop(t.Context()), "before Start")
+
+	a := p.running(cfg)
+	var stops sync.WaitGroup
+	for range 4 {
+		stops.Go(func() { _ = a.Stop(t.Context()) })
+	}
+	stops.Wait()
+	_, err := http.Get("http://" + a.HealthAddr() + "/livez")
+	require.Error(t, err, "nothing is served any more")
+}
+
+// A target that cannot be made takes none of the others' connections with it.
+func TestTargetsAreMadeOrClosed(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	cfg := p.config(targets + "  last: {connector: http, url: \"@api\", delete: ignore, tls: {ca_file: gone.pem}}\n")
+	_, err := CreateTopics(t.Context(), cfg, discard)
+	require.NoError(t, err)
+	closed := 0
+	registry := connectors.Builtin()
+	kind := registry["file"]
+	construct := kind.New
+	kind.New = func(ctx context.Context, c any, env connector.Env) (connector.Connector, error) {
+		inner, err := construct(ctx, c, env)
+		return closing{inner, &closed}, err
+	}
+	registry["file"] = kind
+	a := New(cfg, Options{Registry: registry, Logger: discard})
+	require.ErrorContains(t, a.Start(t.Context()), "target last: ")
+	require.NoError(t, a.Stop(t.Context()))
+	require.Equal(t, 1, closed)
+}
+
+type closing struct {
+	connector.Connector
+	closed *int
+}
+
+func (c closing) Close(ctx context.Context) error {
+	*c.closed++
+	return c.Connector.Close(ctx)
+}

@@ -1,0 +1,57 @@
+package delivery
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// BenchmarkEngine is the cost of one delivery beside decoding and pushing: records
+// with keys spread, to one target that takes each at once.
+func BenchmarkEngine(b *testing.B) {
+	log := slog.New(slog.DiscardHandler)
+	conn := &takesAll{}
+	conn.Add(b.N)
+	target := NewTarget(TargetConfig{
+		Name: "target", Kind: "none", Settings: defaults(), Connector: conn,
+		HoldRatio: 0.5, Metrics: testMetrics(b), Logger: log,
+	})
+	e := NewEngine(Config{
+		Targets: []*Target{target}, Decoder: fakeDecoder{}, Reader: fakeReader{}, Router: everywhere(1),
+		CommitEvery: 250, CommitNow: func() {}, Tracer: testTracer(), Metrics: testMetrics(b), Logger: log,
+	})
+	resumed := make(chan struct{}, 1)
+	p := e.Assign(Assignment{Topic: "policies", TopicID: topicID, Committed: 0}, func() { resumed <- struct{}{} })
+	records := make([]*event.Record, b.N)
+	for i := range records {
+		records[i] = record(int64(i), strconv.Itoa(i%10_000))
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := 0; i < b.N; i += 1000 {
+		if p.Take(records[i:min(i+1000, b.N)], 0, int64(b.N)) {
+			<-resumed
+		}
+	}
+	conn.Wait()
+	b.StopTimer()
+	p.Abort()
+	require.NoError(b, e.Close(context.Background()))
+}
+
+// takesAll is a target at no distance.
+type takesAll struct{ sync.WaitGroup }
+
+func (t *takesAll) Push(context.Context, *connector.Delivery) (connector.Receipt, error) {
+	t.Done()
+	return connector.Receipt{}, nil
+}
+
+func (*takesAll) Close(context.Context) error { return nil }
