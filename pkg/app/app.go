@@ -105,6 +105,7 @@ func (a *App) join(ctx context.Context, p *Plan) error {
 	var group atomic.Pointer[kafka.Group]
 	a.engine = delivery.NewEngine(delivery.Config{
 		Targets: targets, Decoder: p.Decoder, Reader: p.Reader, Router: p.Router, Letters: letters,
+		Feeds:       kafka.NewCatchUps(a.cfg.Kafka, a.o.Logger),
 		CommitEvery: a.cfg.Checkpoint.Every,
 		CommitNow: func() {
 			if g := group.Load(); g != nil {

@@ -50,7 +50,7 @@ type Config struct {
 	Reader  Reader
 	Router  Router
 	Letters Letters
-	Group   string
+	Feeds   Feeds
 	// CommitEvery is checkpoint.every; CommitNow is called, without waiting, when
 	// that many deliveries of a partition have settled since its last checkpoint.
 	CommitEvery int
@@ -84,9 +84,8 @@ func NewEngine(c Config) *Engine {
 // goroutine, when a paused feed may go on.
 func (e *Engine) Assign(a Assignment, resume func()) *Partition {
 	p := &Partition{
-		Assignment: a, engine: e, resume: resume,
-		prefix: fmt.Sprintf("%s/%d/", a.TopicID, a.Partition),
-		more:   make(chan struct{}, 1), stopped: make(chan struct{}),
+		Assignment: a, engine: e, prefix: fmt.Sprintf("%s/%d/", a.TopicID, a.Partition),
+		joined: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	p.ctx, p.cancel = context.WithCancelCause(e.ctx)
 	cursors := e.restore(p)
@@ -96,14 +95,27 @@ func (e *Engine) Assign(a Assignment, resume func()) *Partition {
 		p.lanes = append(p.lanes, newLane(e.ctx, t, p, cursors[i]))
 	}
 	p.share = checkpoint.Share(checkpoint.DefaultLimit, saved)
-	p.next = p.Start()
-	p.taken = p.next
+	for _, l := range p.lanes {
+		l.next = l.cursor.Next()
+		p.liveNext = max(p.liveNext, l.next)
+	}
+	p.inbox = newInbox(p.liveNext, liveBytes, resume)
+	p.feeding.Lock()
+	for i, l := range p.lanes {
+		if l.attached = l.next == p.liveNext; !l.attached {
+			p.catching.Go(func() { p.catchUp(i) })
+		}
+	}
+	p.feeding.Unlock()
 	e.mu.Lock()
 	e.live[p] = struct{}{}
 	e.mu.Unlock()
 	go p.run()
 	return p
 }
+
+// liveBytes bounds the records between the live feed and a partition's goroutine.
+const liveBytes = 4 << 20
 
 // restore returns where each target's lane stands, in the order of the engine's
 // targets, and notes the lanes of targets that the engine lacks.

@@ -23,6 +23,11 @@ type Lane struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
+	// attached and next, the first offset that the lane was not offered, are guarded
+	// by Partition.feeding; while the lane is detached only its catch-up changes next.
+	attached bool
+	next     int64
+
 	saved  checkpoint.Lane // as restored; the checkpoint keeps what is not ours to change
 	cursor *checkpoint.Cursor
 	keys   map[string]*keyQueue
@@ -103,11 +108,7 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	w := t.settings.Window
 	// A single delivery larger than the window passes an empty lane.
 	if l.count > 0 && (l.count >= w.Deliveries || l.bytes+size > int64(w.Bytes)) {
-		if l.room == nil {
-			l.room = make(chan struct{})
-			t.pump() // a batch that can't grow goes now
-		}
-		return l.room
+		return l.waitRoom()
 	}
 	p := &pending{lane: l, size: size, unrouted: unrouted, prepared: t.prepare == nil, d: connector.Delivery{
 		ID:      l.p.deliveryID(ev.Offset, t.name),
@@ -142,6 +143,35 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	return nil
 }
 
+// waitRoom returns the channel that is closed when the lane has room.
+func (l *Lane) waitRoom() <-chan struct{} {
+	if l.room == nil {
+		l.room = make(chan struct{})
+		l.t.pump() // a batch that can't grow goes now
+	}
+	return l.room
+}
+
+// awaitRoom waits until the lane has room.
+func (l *Lane) awaitRoom(ctx context.Context) error {
+	for {
+		l.t.mu.Lock()
+		var room <-chan struct{}
+		if !l.hasRoom() && !l.draining {
+			room = l.waitRoom()
+		}
+		l.t.mu.Unlock()
+		if room == nil {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
 // passAs settles an offset that needs no push: filtered out, or dead-lettered as a
 // record. A letter is recorded like a push, so that a restart does not write it
 // again; to filter once more costs nothing.
@@ -168,6 +198,17 @@ func (l *Lane) mark(offset int64) {
 	if err := l.cursor.Settle(offset); err != nil {
 		l.t.log.Error("delivery settled twice, which is a bug: please report it", "err", err)
 	}
+}
+
+// miss reports what of the offsets up to lost (exclusive), which have left the log,
+// the lane was not offered and lacks.
+func (l *Lane) miss(lost int64) {
+	if lost <= l.next {
+		return
+	}
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	l.p.engine.reportLost(&l.p.Assignment, l.t.name, l.cursor, l.next, lost)
 }
 
 // passRange settles the offsets from (inclusive) to (exclusive) for which nothing

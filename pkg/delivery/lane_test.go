@@ -105,10 +105,12 @@ func TestEachTargetHasItsOwnCursor(t *testing.T) {
 		require.Zero(t, offset)
 	})
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, withTarget(nil), withTarget(nil), withTarget(nil), resumeFrom(offset, meta))
-		for i := range 101 {
-			r.publish(fmt.Sprint(i))
+		var before []*event.Record
+		for i := range int64(100) {
+			before = append(before, record(i, fmt.Sprint(i)))
 		}
+		r := newRig(t, withTarget(nil), withTarget(nil), withTarget(nil), resumeFrom(offset, meta), history(before))
+		r.publish("100")
 		r.settlesAll(time.Minute)
 		require.Equal(t, []int64{100}, r.targets[0].offsets(""))
 		require.Len(t, r.targets[1].offsets(""), 101)
@@ -139,10 +141,10 @@ func TestRestartWritesNoLetterAgain(t *testing.T) {
 		offset, meta = r.checkpoint()
 	})
 	synctest.Test(t, func(t *testing.T) {
-		r := start(t, accepted, resumeFrom(offset, meta))
-		r.publish("b", "c")
+		r := start(t, accepted, resumeFrom(offset, meta), history([]*event.Record{record(0, "a"), record(1, "b")}))
 		r.settlesAll(time.Minute)
 		require.Len(t, r.letters.all(), 1, "of the third record")
+		require.Len(t, r.targets[1].offsets(""), 3)
 	})
 }
 
@@ -206,7 +208,7 @@ func TestFullWindowHoldsTheFeed(t *testing.T) {
 		}
 		synctest.Wait()
 		require.Equal(t, 10, r.Snapshot().Targets[0].Lanes[0].Deliveries)
-		require.True(t, r.p.full, "the feed is told to pause")
+		require.True(t, r.p.inbox.full, "the feed is told to pause")
 		close(block)
 		r.settlesAll(time.Minute)
 		require.Equal(t, 1, r.resumed)

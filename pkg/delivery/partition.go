@@ -9,13 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/hms-sme/policysync/pkg/checkpoint"
-	"github.com/hms-sme/policysync/pkg/connector"
-	"github.com/hms-sme/policysync/pkg/deadletter"
 	"github.com/hms-sme/policysync/pkg/event"
-	"github.com/hms-sme/policysync/pkg/mapping"
 )
 
 // errReleased is the cause with which the contexts of an assignment end.
@@ -35,8 +30,8 @@ type Assignment struct {
 }
 
 // Partition is one assignment of a partition: a lasting goroutine that decodes and
-// routes its records, one lane per target, and the cursors of those lanes. A later
-// assignment of the same partition is another Partition.
+// routes the records of the live feed, one lane per target, and the cursors of those
+// lanes. A later assignment of the same partition is another Partition.
 type Partition struct {
 	Assignment
 	engine *Engine
@@ -47,18 +42,20 @@ type Partition struct {
 	// carried are the lanes of targets that this member's config lacks.
 	carried []checkpoint.Lane
 	share   int // bytes of the metadata per lane
+	inbox   *inbox
 
-	// mu guards the queue between the feed, which must not wait, and the goroutine.
-	mu     sync.Mutex
-	queue  []*event.Record
-	queued int64 // bytes of queue
-	full   bool  // the feed was told to pause
-	taken  int64 // one past the last offset that the feed gave
-	more   chan struct{}
-	resume func()
+	// feeding guards which lanes are attached to the live feed, what each was offered
+	// (Lane.attached, Lane.next), and the two below. It closes the race between a lane
+	// that has caught up and the live feed that goes on.
+	feeding  sync.Mutex
+	liveNext int64         // all below was offered to every attached lane
+	joined   chan struct{} // closed when a lane attaches, and then made anew
+	catching sync.WaitGroup
 
-	next    int64        // the offset that the feed must give next, or one above
-	epochs  []epochStart // of the records fed, ascending; guarded by mu
+	// epochMu guards epochs: those of the records of the live feed, ascending.
+	epochMu sync.Mutex
+	epochs  []epochStart
+
 	end     atomic.Int64 // the log's end as last seen
 	dirty   atomic.Int64 // settlings since the last checkpoint was taken
 	busy    atomic.Int64 // since when the goroutine works on one record, unix nanoseconds; 0: it waits
@@ -74,189 +71,24 @@ type epochStart struct {
 // goroutine. One fetch more than this may be held.
 const queueBytes = 4 << 20
 
-// Start is the offset that the feed must begin with: the lowest cursor. It is asked
-// before the first Take.
-func (p *Partition) Start() int64 {
-	start := p.lanes[0].cursor.Next()
-	for _, l := range p.lanes[1:] {
-		start = min(start, l.cursor.Next())
-	}
-	return start
-}
+// Start is the offset that the live feed must begin with: the highest cursor, so
+// that no target waits for the backlog of another. It is asked before the first Take.
+func (p *Partition) Start() int64 { return p.liveNext }
 
-// Take queues the next records of the partition, at least one, in order, with the
+// Take queues the next records of the live feed, at least one, in order, with the
 // log's first offset and its end (the offset that the next record will get) as the
 // broker gave them. It never waits. It returns true if the feed must pause the
 // partition until it is resumed.
 func (p *Partition) Take(records []*event.Record, start, end int64) (pause bool) {
 	p.end.Store(end)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	// A gap that begins below the log's start is none between two records: the log
-	// was cut while the feed waited.
-	p.reportLost(p.taken, min(start, records[0].Offset))
-	p.taken = records[len(records)-1].Offset + 1
+	p.epochMu.Lock()
 	for _, r := range records {
-		p.queued += int64(r.Size())
 		if n := len(p.epochs); n == 0 || p.epochs[n-1].epoch != r.LeaderEpoch {
 			p.epochs = append(p.epochs, epochStart{r.Offset, r.LeaderEpoch})
 		}
 	}
-	p.queue = append(p.queue, records...)
-	p.full = p.queued > queueBytes
-	select {
-	case p.more <- struct{}{}:
-	default:
-	}
-	return p.full
-}
-
-// reportLost reports what of the offsets from (inclusive) to (exclusive), which have
-// left the log, the lanes lack.
-func (p *Partition) reportLost(from, to int64) {
-	for _, l := range p.lanes {
-		l.t.mu.Lock()
-		p.engine.reportLost(&p.Assignment, l.t.name, l.cursor, from, to)
-		l.t.mu.Unlock()
-	}
-}
-
-// run is the partition's goroutine.
-func (p *Partition) run() {
-	defer close(p.stopped)
-	for {
-		select {
-		case <-p.ctx.Done():
-			return
-		case <-p.more:
-		}
-		for {
-			r, ok := p.dequeue()
-			if !ok {
-				break
-			}
-			p.busy.Store(time.Now().UnixNano())
-			err := p.feed(r)
-			p.busy.Store(0)
-			if err != nil {
-				return // the assignment ended; what was not offered is not settled
-			}
-		}
-	}
-}
-
-func (p *Partition) dequeue() (*event.Record, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.queue) == 0 {
-		return nil, false
-	}
-	r := p.queue[0]
-	p.queue[0] = nil
-	p.queue = p.queue[1:]
-	p.queued -= int64(r.Size())
-	if p.full && p.queued < queueBytes/2 {
-		p.full = false
-		p.resume()
-	}
-	return r, true
-}
-
-// feed brings one record to every lane. It returns an error only when the
-// assignment ends.
-func (p *Partition) feed(r *event.Record) error {
-	if r.Offset < p.next {
-		return nil
-	}
-	if r.Offset > p.next {
-		// Between two records of one feed lies nothing that a consumer may read.
-		for _, l := range p.lanes {
-			l.passRange(p.next, r.Offset)
-		}
-	}
-	p.next = r.Offset + 1
-	if !slices.ContainsFunc(p.lanes, func(l *Lane) bool { return !l.settled(r.Offset) }) {
-		return nil
-	}
-	ctx, span := p.engine.Tracer.StartProcess(p.ctx, r)
-	defer span.End()
-	ev, err := p.engine.read(ctx, p, r)
-	if err == nil {
-		err = p.fanOut(ctx, ev)
-	}
-	if err == nil || p.ctx.Err() != nil {
-		return p.ctx.Err()
-	}
-	return p.bury(ctx, r, err)
-}
-
-// fanOut offers the event to the lanes of its targets. A lane whose window is full
-// makes the feed wait. A filter that does not compile for the event's schema is its
-// target's own trouble: the lane takes the event and holds it.
-func (p *Partition) fanOut(ctx context.Context, ev *event.Event) error {
-	decision := p.engine.Router.Route(ev)
-	for _, name := range decision.Unknown {
-		if err := p.letter(ctx, ev.Record, ev, name, unknownTarget(name)); err != nil {
-			return err
-		}
-	}
-	for i, l := range p.lanes {
-		if l.settled(ev.Offset) { // before a restart, perhaps by a letter
-			continue
-		}
-		d := decision.Targets[i]
-		var held *mapping.SchemaError
-		switch {
-		case d.Err != nil && !errors.As(d.Err, &held):
-			if err := p.letter(ctx, ev.Record, ev, l.t.name, d.Err); err != nil {
-				return err
-			}
-			l.passAs(ev.Offset, outcomeDeadLettered)
-		case held == nil && !d.Deliver:
-			l.passAs(ev.Offset, outcomeFiltered)
-		default:
-			for room := l.offer(ctx, ev, d.Err); room != nil; room = l.offer(ctx, ev, d.Err) {
-				p.busy.Store(0)
-				select {
-				case <-room:
-				case <-p.ctx.Done():
-					return p.ctx.Err()
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// bury sends a record that no target can have to the dead letters, once, and
-// settles it for all lanes.
-func (p *Partition) bury(ctx context.Context, r *event.Record, cause error) error {
-	if err := p.letter(ctx, r, nil, "", cause); err != nil {
-		return err
-	}
-	p.engine.Metrics.Undecodable(r.Topic)
-	for _, l := range p.lanes {
-		l.passAs(r.Offset, outcomeDeadLettered)
-	}
-	return nil
-}
-
-// letter writes the dead letter of a record, for a target or for none.
-func (p *Partition) letter(ctx context.Context, r *event.Record, ev *event.Event, target string, cause error) error {
-	p.busy.Store(0)
-	l := deadletter.Letter{
-		ID:     p.recordID(r.Offset),
-		Target: target,
-		Class:  string(connector.Permanent),
-		Error:  cause.Error(),
-		Trace:  traceID(trace.SpanFromContext(ctx)),
-	}
-	if target != "" {
-		l.ID = p.deliveryID(r.Offset, target)
-	}
-	describe(&l, r, ev)
-	p.engine.Logger.WarnContext(ctx, "record became a dead letter", "id", l.ID, "err", l.Error)
-	return writeLetter(ctx, p.engine.Letters, l, r, p.engine.Logger)
+	p.epochMu.Unlock()
+	return p.inbox.put(records, start)
 }
 
 // recordID names a record for ever: topic id, partition and offset.
@@ -308,8 +140,8 @@ func (p *Partition) Checkpoint() (offset int64, epoch int32, metadata string, er
 }
 
 func (p *Partition) epochAt(offset int64) int32 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.epochMu.Lock()
+	defer p.epochMu.Unlock()
 	for _, start := range slices.Backward(p.epochs) {
 		if start.offset <= offset {
 			return start.epoch
@@ -323,7 +155,7 @@ func (p *Partition) epochAt(offset int64) int32 {
 // settled by then never will under this assignment; Checkpoint still tells what
 // has.
 func (p *Partition) Drain(timeout time.Duration) {
-	p.cancelFeed()
+	p.endFeeds()
 	deadline := time.NewTimer(timeout)
 	defer deadline.Stop()
 	landed := make([]<-chan struct{}, len(p.lanes))
@@ -344,16 +176,18 @@ wait:
 // Abort ends the partition at once: attempts in flight are cancelled and nothing
 // settles any more.
 func (p *Partition) Abort() {
-	p.cancelFeed()
+	p.endFeeds()
 	for _, l := range p.lanes {
 		l.end(errReleased)
 	}
 	p.engine.released(p)
 }
 
-func (p *Partition) cancelFeed() {
+// endFeeds ends the live feed and all catch-up feeds of the partition.
+func (p *Partition) endFeeds() {
 	p.cancel(errReleased)
 	<-p.stopped
+	p.catching.Wait()
 }
 
 // Uncommitted tells that the last Checkpoint did not get to Kafka.

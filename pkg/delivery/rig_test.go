@@ -36,6 +36,7 @@ type rig struct {
 	p       *Partition
 	targets []*recordingConnector
 	letters *recordingLetters
+	feeds   *memoryFeeds
 	commits int
 	next    int64
 	resumed int
@@ -47,6 +48,7 @@ type rigConfig struct {
 	settings []Settings
 	start    Assignment
 	ratio    float64
+	history  []*event.Record
 }
 
 // defaults are the documented ones.
@@ -76,6 +78,9 @@ func resumeFrom(offset int64, meta string) rigOption {
 
 func logStart(offset int64) rigOption { return func(c *rigConfig) { c.start.LogStart = offset } }
 
+// history is what the log holds before the live feed begins.
+func history(log []*event.Record) rigOption { return func(c *rigConfig) { c.history = log } }
+
 var topicID = event.TopicID{1, 2, 3}
 
 // newRig must be called inside a synctest bubble.
@@ -88,7 +93,7 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 	if c.settings == nil {
 		c.settings = []Settings{defaults()}
 	}
-	r := &rig{t: t, letters: &recordingLetters{}}
+	r := &rig{t: t, letters: &recordingLetters{}, feeds: &memoryFeeds{log: c.history, grown: make(chan struct{})}}
 	log := slog.New(slog.DiscardHandler)
 	var targets []*Target
 	for i, s := range c.settings {
@@ -105,7 +110,7 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 	}
 	r.Engine = NewEngine(Config{
 		Targets: targets, Decoder: fakeDecoder{}, Reader: fakeReader{}, Router: everywhere(len(targets)),
-		Letters: r.letters, CommitEvery: 250, CommitNow: func() { r.commits++ },
+		Letters: r.letters, Feeds: r.feeds, CommitEvery: 250, CommitNow: func() { r.commits++ },
 		Tracer: testTracer(), Metrics: testMetrics(t), Logger: log,
 	})
 	r.p = r.Assign(c.start, func() { r.resumed++ })
@@ -124,7 +129,15 @@ func (r *rig) publish(keys ...string) {
 		records[i] = record(r.next, key)
 		r.next++
 	}
+	r.feeds.append(records...)
 	r.p.Take(records, 0, r.next)
+}
+
+// attached reports whether a target's lane is on the live feed.
+func (r *rig) attached(i int) bool {
+	r.p.feeding.Lock()
+	defer r.p.feeding.Unlock()
+	return r.p.lanes[i].attached
 }
 
 func record(offset int64, key string) *event.Record {

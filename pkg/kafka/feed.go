@@ -10,23 +10,23 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/hms-sme/policysync/pkg/delivery"
 	"github.com/hms-sme/policysync/pkg/event"
 )
 
-// feed reads the assigned partitions with a client of its own, which is in no
-// group, and hands the records over. Only its polling goroutine adds and removes
+// feed reads partitions with a client of its own, which is in no group, and hands
+// the records over: the live feed those of all assigned partitions, a catch-up feed
+// those of the lanes of one target. Only its polling goroutine adds and removes
 // partitions, between two hand-overs, so that records polled for one assignment
-// never reach the Partition of a later one. A hand-over never waits: a partition
-// that has enough is paused.
+// never reach the reader of a later one. A hand-over never waits: a partition whose
+// reader has enough is paused.
 type feed struct {
 	client *kgo.Client
 	log    *slog.Logger
 	polled atomic.Int64 // when the last poll ended, unix nanoseconds
 	done   chan struct{}
 
-	// sinks belongs to the polling goroutine.
-	sinks map[partition]*delivery.Partition
+	// readers belongs to the polling goroutine.
+	readers map[partition]*reader
 
 	// mu guards the commands for the polling goroutine and how to wake it.
 	mu       sync.Mutex
@@ -40,26 +40,30 @@ type partition struct {
 	id    int32
 }
 
+// reader is who gets the records of a partition. Take gets them in order, with the
+// log's first offset and its end, and never waits; it returns true to have the
+// partition paused.
+type reader struct {
+	topicID event.TopicID
+	take    func(records []*event.Record, start, end int64) (pause bool)
+}
+
 // pollEvery is how often the polling goroutine shows that it lives when there is
 // nothing to read.
 const pollEvery = 5 * time.Second
 
-func newFeed(c *Config, log *slog.Logger) (*feed, error) {
-	client, err := c.dial(log,
+func newFeed(c *Config, log *slog.Logger, sizes ...kgo.Opt) (*feed, error) {
+	client, err := c.dial(log, append([]kgo.Opt{
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// Where retention deletes what is still to be read, go on from the log's start:
 		// the Partition reports what its lanes then lack.
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.FetchMaxBytes(16<<20),
-		kgo.FetchMaxPartitionBytes(1<<20),
-		kgo.MaxBufferedRecords(20_000),
-		kgo.FetchMaxWait(500*time.Millisecond),
-	)
+	}, sizes...)...)
 	if err != nil {
 		return nil, err
 	}
-	f := &feed{client: client, log: log, done: make(chan struct{}), sinks: map[partition]*delivery.Partition{}}
+	f := &feed{client: client, log: log, done: make(chan struct{}), readers: map[partition]*reader{}}
 	f.polled.Store(time.Now().UnixNano())
 	go f.run()
 	return f, nil
@@ -75,12 +79,12 @@ func (f *feed) do(command func()) {
 	}
 }
 
-// add begins to read a partition at an offset.
-func (f *feed) add(id partition, p *delivery.Partition, from int64) {
+// add begins to read a partition.
+func (f *feed) add(id partition, r *reader, start int64) {
 	f.do(func() {
-		f.sinks[id] = p
+		f.readers[id] = r
 		f.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{
-			id.topic: {id.id: kgo.NewOffset().At(from)},
+			id.topic: {id.id: kgo.NewOffset().At(start)},
 		})
 	})
 }
@@ -94,7 +98,7 @@ func (f *feed) remove(ids []partition) {
 		by := map[string][]int32{}
 		for _, id := range ids {
 			by[id.topic] = append(by[id.topic], id.id)
-			delete(f.sinks, id)
+			delete(f.readers, id)
 		}
 		f.client.RemoveConsumePartitions(by)
 		// A pause outlives the removal and would silence the next assignment.
@@ -107,9 +111,9 @@ func (f *feed) remove(ids []partition) {
 }
 
 // resume lets a paused partition go on, unless it was given to another since.
-func (f *feed) resume(id partition, p *delivery.Partition) {
+func (f *feed) resume(id partition, r *reader) {
 	f.do(func() {
-		if f.sinks[id] == p {
+		if f.readers[id] == r {
 			f.client.ResumeFetchPartitions(map[string][]int32{id.topic: {id.id}})
 		}
 	})
@@ -156,17 +160,17 @@ func (f *feed) turn() (context.Context, bool) {
 
 func (f *feed) handOver(t kgo.FetchTopicPartition) {
 	id := partition{t.Topic, t.Partition}
-	p := f.sinks[id]
-	if p == nil || len(t.Records) == 0 {
+	r := f.readers[id]
+	if r == nil || len(t.Records) == 0 {
 		return
 	}
 	records := make([]*event.Record, len(t.Records))
 	block := make([]event.Record, len(t.Records))
-	for i, r := range t.Records {
-		block[i] = toRecord(r, p.TopicID)
+	for i, record := range t.Records {
+		block[i] = toRecord(record, r.topicID)
 		records[i] = &block[i]
 	}
-	if p.Take(records, t.LogStartOffset, t.HighWatermark) {
+	if r.take(records, t.LogStartOffset, t.HighWatermark) {
 		f.client.PauseFetchPartitions(map[string][]int32{id.topic: {id.id}})
 	}
 }

@@ -106,7 +106,8 @@ func Join(c Config, g GroupConfig) (*Group, error) {
 		opts = append(opts, kgo.InstanceID(c.InstanceID))
 	}
 	var err error
-	if group.feed, err = newFeed(&c, g.Logger); err != nil {
+	if group.feed, err = newFeed(&c, g.Logger,
+		kgo.FetchMaxBytes(16<<20), kgo.FetchMaxPartitionBytes(1<<20), kgo.MaxBufferedRecords(20_000)); err != nil {
 		return nil, err
 	}
 	// The client calls back from the moment that it is made. Its first callback,
@@ -164,13 +165,15 @@ func (g *Group) begin(a *assignment, committed int64, meta string) {
 	for {
 		id, start, err := g.log0(a)
 		if err == nil {
+			r := &reader{topicID: id}
 			a.p = g.engine.Assign(delivery.Assignment{
 				Topic: a.id.topic, TopicID: id, Partition: a.id.id,
 				Committed: committed, Metadata: meta, LogStart: start,
-			}, func() { g.feed.resume(a.id, a.p) })
+			}, func() { g.feed.resume(a.id, r) })
 			from := a.p.Start()
 			g.log.Info("partition assigned", "topic", a.id.topic, "partition", a.id.id, "committed", committed, "start", from)
-			g.feed.add(a.id, a.p, from)
+			r.take = a.p.Take
+			g.feed.add(a.id, r, from)
 			return
 		}
 		g.log.Warn("learn about an assigned partition; trying again", "topic", a.id.topic, "partition", a.id.id, "err", err)

@@ -186,7 +186,8 @@ func (c *cluster) join(targets map[string]*recorder, opts ...memberOption) *memb
 	metrics, err := telemetry.NewMetrics(metricnoop.NewMeterProvider(), nil, nil)
 	require.NoError(c.t, err)
 	engine := delivery.Config{
-		Decoder: plainText{}, Reader: plainText{}, Router: everywhere(len(targets)), Letters: letters, CommitEvery: 1_000_000,
+		Decoder: plainText{}, Reader: plainText{}, Router: everywhere(len(targets)), Letters: letters, Feeds: NewCatchUps(config, g.Logger),
+		CommitEvery: 1_000_000,
 		Tracer: telemetry.NewTracer(tracenoop.NewTracerProvider(), group), Metrics: metrics, Logger: g.Logger,
 	}
 	for name, r := range targets {

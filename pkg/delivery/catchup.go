@@ -1,0 +1,167 @@
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// Feeds opens catch-up feeds: a second reading of a partition, for one target that
+// could not keep up with the live feed.
+type Feeds interface {
+	// Open begins to hand over the records of a partition from an offset on. Take
+	// gets them as [Partition.Take] does; if it returns true the feed pauses until
+	// Resume.
+	Open(target string, from event.Position, take func(records []*event.Record, start, end int64) (pause bool)) (Feed, error)
+}
+
+// Feed is an open catch-up feed.
+type Feed interface {
+	Resume()
+	// Close ends the feed. When it returns nothing is handed over any more.
+	Close()
+}
+
+const (
+	// catchUpBytes bounds the records between a catch-up feed and its lane.
+	catchUpBytes = 1 << 20
+	// patience is how long a catch-up feed stays open while its lane is full.
+	patience = 2 * time.Second
+)
+
+// detach takes a full lane off the live feed, which goes on, and has it catch up by
+// a feed of its own. It returns false for the last lane that is attached: without it
+// the live feed would run ahead of everybody.
+func (p *Partition) detach(i int) bool {
+	p.feeding.Lock()
+	defer p.feeding.Unlock()
+	others := 0
+	for j, l := range p.lanes {
+		if j != i && l.attached {
+			others++
+		}
+	}
+	if others == 0 {
+		return false
+	}
+	p.lanes[i].attached = false
+	p.catching.Go(func() { p.catchUp(i) })
+	return true
+}
+
+// attach puts a lane back on the live feed once it was offered all that the live
+// feed has offered.
+func (p *Partition) attach(l *Lane) bool {
+	p.feeding.Lock()
+	defer p.feeding.Unlock()
+	if l.next < p.liveNext {
+		return false
+	}
+	l.attached = true
+	close(p.joined)
+	p.joined = make(chan struct{})
+	return true
+}
+
+// catchUp feeds a detached lane, whenever it has room, until it is attached again or
+// the assignment ends.
+func (p *Partition) catchUp(i int) {
+	l := p.lanes[i]
+	log := p.engine.Logger.With("target", l.t.name, "topic", p.Topic, "partition", p.Partition)
+	log.Info("target cannot keep up here: it catches up by a feed of its own", "offset", l.next)
+	for n := 1; p.ctx.Err() == nil; n++ {
+		if l.awaitRoom(p.ctx) != nil {
+			return
+		}
+		if p.attach(l) {
+			break
+		}
+		if err := p.readOn(i); err != nil && p.ctx.Err() == nil {
+			log.Warn("open catch-up feed; trying again", "err", err)
+			_ = pause(p.ctx, Retry{Initial: time.Second, Max: 10 * time.Second}.backoff(n)) // the loop sees the end
+		}
+	}
+	if p.ctx.Err() == nil {
+		log.Info("target has caught up here")
+	}
+}
+
+// readOn opens a catch-up feed and offers its records to the lane, until the lane has
+// caught up or has been full for a while.
+func (p *Partition) readOn(i int) error {
+	l := p.lanes[i]
+	box := newInbox(l.next, catchUpBytes, nil)
+	from := event.Position{Topic: p.Topic, TopicID: p.TopicID, Partition: p.Partition, Offset: l.next, LeaderEpoch: -1}
+	feed, err := p.engine.Feeds.Open(l.t.name, from, func(records []*event.Record, start, end int64) bool {
+		p.end.Store(end)
+		return box.put(records, start)
+	})
+	if err != nil {
+		return err
+	}
+	defer feed.Close()
+	box.resume = feed.Resume
+	for {
+		r, err := box.next(p.ctx)
+		if err != nil {
+			return err
+		}
+		if took, err := p.feedOne(i, r); !took || err != nil || p.caughtUp(l) {
+			return err
+		}
+	}
+}
+
+// caughtUp reports whether the lane could attach now.
+func (p *Partition) caughtUp(l *Lane) bool {
+	p.feeding.Lock()
+	defer p.feeding.Unlock()
+	return l.next >= p.liveNext
+}
+
+// feedOne brings one record of a catch-up feed to its lane. It returns false if the
+// lane stayed full.
+func (p *Partition) feedOne(i int, r arrival) (took bool, err error) {
+	l := p.lanes[i]
+	if r.Offset < l.next {
+		return true, nil
+	}
+	l.miss(r.lost)
+	l.passRange(l.next, r.Offset)
+	if l.settled(r.Offset) {
+		p.offered(l, r.Offset)
+		return true, nil
+	}
+	ctx, span := p.engine.Tracer.StartProcess(p.ctx, r.Record)
+	defer span.End()
+	ev, err := p.engine.read(ctx, p, r.Record)
+	if p.ctx.Err() != nil {
+		return false, context.Cause(p.ctx)
+	}
+	if err != nil {
+		l.passAs(r.Offset, outcomeDeadLettered) // the live feed has buried it
+		p.offered(l, r.Offset)
+		return true, nil
+	}
+	verdict := p.engine.Router.Route(ev).Targets[i]
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		room, err := p.give(ctx, l, r.Record, ev, verdict)
+		if err != nil {
+			return false, err
+		}
+		if room == nil {
+			p.offered(l, r.Offset)
+			return true, nil
+		}
+		select {
+		case <-room:
+		case <-late.C:
+			return false, nil
+		case <-p.ctx.Done():
+			return false, context.Cause(p.ctx)
+		}
+	}
+}

@@ -1,0 +1,180 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+func smallWindow(s *Settings) {
+	s.Window.Deliveries = 10
+	s.Breaker.OpenMax = 5 * time.Second
+}
+
+// Promise 3: a target that is down for as long as you like holds back nobody, and
+// costs no more memory than its window.
+func TestDownTargetHoldsBackNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(smallWindow), withTarget(smallWindow))
+		healthy, broken := r.targets[0], r.targets[1]
+		broken.set(refused)
+		for i := range 5000 {
+			r.publish(fmt.Sprintf("k%d", i%100))
+		}
+		<-time.After(time.Minute)
+		synctest.Wait()
+		require.Len(t, healthy.offsets(""), 5000)
+		require.LessOrEqual(t, r.Snapshot().Targets[1].Lanes[0].Deliveries, 10)
+		_, opened := r.feeds.counts()
+		require.Zero(t, opened, "no feed is opened for a lane without room")
+
+		broken.set(func(ctx context.Context, d *connector.Delivery) error {
+			if d.Event.Offset >= 100 {
+				return refused(ctx, d)
+			}
+			return nil
+		})
+		<-time.After(time.Minute)
+		synctest.Wait()
+		open, opened := r.feeds.counts()
+		require.NotZero(t, opened)
+		require.Zero(t, open, "nor kept for one that is full again")
+
+		broken.set(accepted)
+		r.settlesAll(10 * time.Minute)
+		require.Len(t, broken.offsets(""), 5000)
+		broken.inOrder(t)
+		require.True(t, r.attached(1))
+		r.publish("k0")
+		r.settlesAll(time.Second)
+		open, _ = r.feeds.counts()
+		require.Zero(t, open, "attached again, it needs no feed")
+	})
+}
+
+// After a restart the live feed starts at the highest cursor: a healthy target does
+// not wait for a dead one's backlog.
+func TestRestartDoesNotWaitForABacklog(t *testing.T) {
+	t.Parallel()
+	var offset int64
+	var meta string
+	var feeds *memoryFeeds
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(smallWindow), withTarget(smallWindow))
+		r.targets[1].set(refused)
+		for i := range 1000 {
+			r.publish(fmt.Sprint(i))
+		}
+		<-time.After(time.Minute)
+		synctest.Wait()
+		r.p.Drain(time.Second)
+		offset, meta = r.checkpoint()
+		require.Zero(t, offset)
+		feeds = &memoryFeeds{log: r.feeds.log}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(smallWindow), withTarget(smallWindow), resumeFrom(offset, meta), history(feeds.log))
+		require.Equal(t, int64(1000), r.p.Start())
+		r.targets[1].set(refused)
+		r.publish("new")
+		<-time.After(time.Minute)
+		synctest.Wait()
+		require.Equal(t, []int64{1000}, r.targets[0].offsets(""))
+		r.targets[1].set(accepted)
+		r.settlesAll(10 * time.Minute)
+		require.Len(t, r.targets[1].offsets(""), 1001)
+		r.targets[1].inOrder(t)
+	})
+}
+
+// The last lane that is attached does not detach, or the live feed would run ahead of
+// everybody; it does as soon as another attaches.
+func TestLastAttachedLaneIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(smallWindow), withTarget(smallWindow))
+		r.targets[0].set(refused)
+		r.targets[1].set(refused)
+		for i := range 100 {
+			r.publish(fmt.Sprint(i))
+		}
+		<-time.After(time.Minute)
+		synctest.Wait()
+		require.True(t, r.attached(0) != r.attached(1))
+		last := 0
+		if r.attached(1) {
+			last = 1
+		}
+		r.targets[1-last].set(accepted)
+		<-time.After(time.Minute)
+		synctest.Wait()
+		require.Len(t, r.targets[1-last].offsets(""), 100)
+		require.True(t, r.attached(1-last))
+		require.False(t, r.attached(last))
+		r.targets[last].set(accepted)
+		r.settlesAll(time.Minute)
+	})
+}
+
+// A record that nobody can read is one letter, also for the lane that meets it later.
+func TestCatchUpWritesNoSecondLetter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(smallWindow), withTarget(smallWindow))
+		r.targets[1].set(refused)
+		for i := range 50 {
+			r.publish(fmt.Sprint(i))
+		}
+		r.publish("garbage")
+		<-time.After(time.Minute)
+		r.targets[1].set(accepted)
+		r.settlesAll(10 * time.Minute)
+		require.Len(t, r.letters.all(), 1)
+	})
+}
+
+// Whatever the targets do, each gets each event once and in order, and all are
+// attached in the end.
+func TestFeedsUnderRandomSchedules(t *testing.T) {
+	t.Parallel()
+	for range 30 {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, withTarget(smallWindow), withTarget(smallWindow), withTarget(smallWindow))
+			answers := []func(context.Context, *connector.Delivery) error{
+				accepted, refused, sometimes(0.3, connector.AsUnavailable(errors.New("timeout"))),
+				func(ctx context.Context, _ *connector.Delivery) error { return pause(ctx, rand.N(2*time.Second)) },
+			}
+			for range 40 {
+				for _, c := range r.targets {
+					if rand.N(3) == 0 {
+						c.set(answers[rand.N(len(answers))])
+					}
+				}
+				for range rand.N(60) {
+					r.next += int64(rand.N(2)) // gaps
+					r.publish(fmt.Sprintf("k%d", rand.N(15)))
+				}
+				<-time.After(rand.N(10 * time.Second))
+			}
+			for _, c := range r.targets {
+				c.set(accepted)
+			}
+			r.settlesAll(time.Hour)
+			for i, c := range r.targets {
+				require.Len(t, c.offsets(""), len(r.feeds.log))
+				c.inOrder(t)
+				require.True(t, r.attached(i))
+			}
+			require.Empty(t, r.letters.all())
+		})
+	}
+}

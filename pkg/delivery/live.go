@@ -1,0 +1,192 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/deadletter"
+	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/mapping"
+	"github.com/hms-sme/policysync/pkg/route"
+)
+
+// run is the partition's goroutine: it brings the records of the live feed to the
+// lanes that are attached.
+func (p *Partition) run() {
+	defer close(p.stopped)
+	for {
+		r, err := p.inbox.next(p.ctx)
+		if err != nil {
+			return
+		}
+		p.busy.Store(time.Now().UnixNano())
+		err = p.feed(r)
+		p.busy.Store(0)
+		if err != nil {
+			return // the assignment ended; what was not offered is not settled
+		}
+	}
+}
+
+// feed brings one record to every attached lane. It returns an error only when the
+// assignment ends.
+func (p *Partition) feed(r arrival) error {
+	if !p.reach(r) {
+		return nil
+	}
+	ctx, span := p.engine.Tracer.StartProcess(p.ctx, r.Record)
+	defer span.End()
+	ev, verdicts, err := p.judge(ctx, r.Record)
+	if err != nil {
+		return err
+	}
+	for {
+		i := p.behind(r.Offset)
+		if i < 0 {
+			return nil
+		}
+		l := p.lanes[i]
+		room, err := p.give(ctx, l, r.Record, ev, verdicts[i])
+		switch {
+		case err != nil:
+			return err
+		case room == nil:
+			p.offered(l, r.Offset)
+		case !p.detach(i):
+			// The last lane that is attached: the feed waits for it, or for another to
+			// attach, and then this one detaches.
+			p.busy.Store(0)
+			select {
+			case <-room:
+			case <-p.lanesJoined():
+			case <-p.ctx.Done():
+				return context.Cause(p.ctx)
+			}
+		}
+	}
+}
+
+// reach moves the live feed to an offset. What lies between the last record and this
+// one does not exist for a consumer, so it settles. It returns false if there is
+// nothing to do: an old record, or one that every attached lane had settled before a
+// restart.
+func (p *Partition) reach(r arrival) bool {
+	p.feeding.Lock()
+	defer p.feeding.Unlock()
+	offset := r.Offset
+	if offset < p.liveNext {
+		return false
+	}
+	open := false
+	for _, l := range p.lanes {
+		if l.attached {
+			l.miss(r.lost)
+			l.passRange(l.next, offset)
+			l.next = max(l.next, offset)
+			open = open || !l.settled(offset)
+		}
+	}
+	p.liveNext = offset
+	if !open {
+		for _, l := range p.lanes {
+			if l.attached {
+				l.next = offset + 1
+			}
+		}
+		p.liveNext = offset + 1
+	}
+	return open
+}
+
+// behind returns an attached lane that was not offered the offset yet. If there is
+// none the live feed has passed it, and behind returns -1.
+func (p *Partition) behind(offset int64) int {
+	p.feeding.Lock()
+	defer p.feeding.Unlock()
+	for i, l := range p.lanes {
+		if l.attached && l.next <= offset {
+			return i
+		}
+	}
+	p.liveNext = offset + 1
+	return -1
+}
+
+func (p *Partition) offered(l *Lane, offset int64) {
+	p.feeding.Lock()
+	defer p.feeding.Unlock()
+	l.next = offset + 1
+}
+
+func (p *Partition) lanesJoined() <-chan struct{} {
+	p.feeding.Lock()
+	defer p.feeding.Unlock()
+	return p.joined
+}
+
+// judge decodes and routes a record of the live feed. What no target can have is one
+// dead letter for the record, and so is each name that no target has. A lane that
+// reads the record by a catch-up feed finds it written: the live feed, of this or an
+// earlier assignment, was there before.
+func (p *Partition) judge(ctx context.Context, r *event.Record) (*event.Event, []route.Verdict, error) {
+	ev, err := p.engine.read(ctx, p, r)
+	switch {
+	case p.ctx.Err() != nil:
+		return nil, nil, context.Cause(p.ctx)
+	case err != nil:
+		p.engine.Metrics.Undecodable(r.Topic)
+		return nil, make([]route.Verdict, len(p.lanes)), p.letter(ctx, r, nil, "", err)
+	}
+	decision := p.engine.Router.Route(ev)
+	for _, name := range decision.Unknown {
+		if err := p.letter(ctx, r, ev, name, unknownTarget(name)); err != nil {
+			return nil, nil, err
+		}
+	}
+	return ev, decision.Targets, nil
+}
+
+// give offers one lane its part of a record; ev is nil if the record was buried. A
+// filter that does not compile for the event's schema is its target's own trouble:
+// the lane takes the event and holds it. A room that is not nil means that the lane
+// is full until it closes.
+func (p *Partition) give(ctx context.Context, l *Lane, r *event.Record, ev *event.Event, v route.Verdict) (room <-chan struct{}, err error) {
+	_, held := errors.AsType[*mapping.SchemaError](v.Err)
+	switch {
+	case l.settled(r.Offset): // before a restart
+	case ev == nil:
+		l.passAs(r.Offset, outcomeDeadLettered)
+	case v.Err != nil && !held:
+		if err := p.letter(ctx, r, ev, l.t.name, v.Err); err != nil {
+			return nil, err
+		}
+		l.passAs(r.Offset, outcomeDeadLettered)
+	case !held && !v.Deliver:
+		l.passAs(r.Offset, outcomeFiltered)
+	default:
+		return l.offer(ctx, ev, v.Err), nil
+	}
+	return nil, nil
+}
+
+// letter writes the dead letter of a record, for a target or for none.
+func (p *Partition) letter(ctx context.Context, r *event.Record, ev *event.Event, target string, cause error) error {
+	p.busy.Store(0)
+	l := deadletter.Letter{
+		ID:     p.recordID(r.Offset),
+		Target: target,
+		Class:  string(connector.Permanent),
+		Error:  cause.Error(),
+		Trace:  traceID(trace.SpanFromContext(ctx)),
+	}
+	if target != "" {
+		l.ID = p.deliveryID(r.Offset, target)
+	}
+	describe(&l, r, ev)
+	p.engine.Logger.WarnContext(ctx, "record became a dead letter", "id", l.ID, "err", l.Error)
+	return writeLetter(ctx, p.engine.Letters, l, r, p.engine.Logger)
+}
