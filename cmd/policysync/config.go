@@ -13,14 +13,19 @@ import (
 	"github.com/hms-sme/policysync/pkg/telemetry"
 )
 
-// configFlag adds -c and returns how to load what it names.
+// configFlag adds -c and returns how to load what it names. As with [config.Load],
+// a config may come beside its mistakes.
 func configFlag(c *cobra.Command) func() (*config.Config, error) {
 	path := c.Flags().StringP("config", "c", "", "the config `FILE`")
 	return func() (*config.Config, error) {
 		if *path == "" {
 			return nil, usageError{fmt.Errorf("no config given: -c FILE; see `%s --help`", c.CommandPath())}
 		}
-		return config.Load(*path, connectors.Builtin())
+		cfg, err := config.Load(*path, connectors.Builtin())
+		if cfg == nil && err != nil {
+			err = usageError{err}
+		}
+		return cfg, err
 	}
 }
 

@@ -32,6 +32,9 @@ targets what they have. It exits 1 if anything was lost or out of order.`,
 		result, err := demo.Run(c.Context(), demo.Options{
 			Registry: connectors.Builtin(), Version: buildVersion(), Sabotage: *sabotage, Screen: screen,
 		})
+		if errors.Is(err, demo.ErrSabotage) {
+			return usageError{err}
+		}
 		if err != nil {
 			return err
 		}

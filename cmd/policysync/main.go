@@ -63,7 +63,22 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or config.`,
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
 	root.AddCommand(newRun(), newDemo(), newValidate(), newMap(), newProduce(), newTopics(), newStatus(), newVersion())
+	strict(root)
 	return root
+}
+
+// strict makes wrong arguments of a command and of those below it wrong usage.
+func strict(c *cobra.Command) {
+	check := c.Args
+	c.Args = func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
+		}
+		return nil
+	}
+	for _, below := range c.Commands() {
+		strict(below)
+	}
 }
 
 // usageError makes the exit code 2.

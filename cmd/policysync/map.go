@@ -42,6 +42,9 @@ and print what the target would be sent.`,
 			return usageError{err}
 		}
 		preview, err := app.PreviewEvent(c.Context(), cfg, connectors.Builtin(), *target, *topic, text, quiet())
+		if errors.Is(err, app.ErrNoTarget) {
+			return usageError{err}
+		}
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,9 +30,12 @@ With --connect, also ask each part whether it can be reached and lets us in.`,
 	connect := c.Flags().Bool("connect", false, "also reach Kafka, the registry and each target")
 	asJSON := c.Flags().Bool("json", false, "with --connect: print what each part answered as JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *asJSON && !*connect {
+			return usageError{errors.New("--json goes with --connect")}
+		}
 		cfg, err := load()
 		if err != nil {
-			return allMistakes(cfg, err)
+			return allMistakes(c.Context(), cfg, err)
 		}
 		if *connect {
 			return printFindings(c, app.Connect(c.Context(), cfg, connectors.Builtin(), quiet()), *asJSON)
@@ -57,12 +61,17 @@ With --connect, also ask each part whether it can be reached and lets us in.`,
 	return c
 }
 
-// allMistakes adds those of the expressions' syntax to the mistakes of the file.
-func allMistakes(cfg *config.Config, err error) error {
+// allMistakes adds the mistakes that show only beside the schemas, if those can be
+// had.
+func allMistakes(ctx context.Context, cfg *config.Config, err error) error {
 	if cfg == nil {
 		return err
 	}
-	return cfg.Compile(nil)
+	_, planErr := app.NewPlan(ctx, cfg, connectors.Builtin())
+	if all, ok := errors.AsType[*config.Error](planErr); ok {
+		return all
+	}
+	return err
 }
 
 func printFindings(c *cobra.Command, findings []app.Finding, asJSON bool) error {

@@ -127,7 +127,7 @@ func TestPreviewEvent(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(got.Document), `"document":{"id":"P-1","rules":["report"]}`)
 	_, err = preview("legder", policy("P-1", 3, "policyUpdated"))
-	require.EqualError(t, err, `the config has no target "legder"`)
+	require.ErrorIs(t, err, ErrNoTarget)
 	require.Empty(t, p.api.received(), "a preview sends nothing")
 	require.Empty(t, p.ledger())
 }

@@ -1,8 +1,10 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -21,6 +23,9 @@ type Preview struct {
 	// Document is what would be sent.
 	Document json.RawMessage `json:"document,omitempty"`
 }
+
+// ErrNoTarget reports a name that no target of the config has.
+var ErrNoTarget = errors.New("the config has no such target")
 
 // PreviewEvent maps one line, as Produce reads it, for the named target.
 func PreviewEvent(ctx context.Context, cfg *config.Config, registry connector.Registry, target, topic string, text []byte, log *slog.Logger) (*Preview, error) {
@@ -64,7 +69,7 @@ func PreviewEvent(ctx context.Context, cfg *config.Config, registry connector.Re
 			return p, plan.document(ctx, t, ev, p, log)
 		}
 	}
-	return nil, fmt.Errorf("the config has no target %q", target)
+	return nil, fmt.Errorf("target %q: %w", target, ErrNoTarget)
 }
 
 // document makes what the target's connector would send.
@@ -88,8 +93,12 @@ func (p *Plan) document(ctx context.Context, t *config.Target, ev *event.Event, 
 	if err := preparer.Prepare(d); err != nil {
 		return fmt.Errorf("map: %w", err)
 	}
-	if into.Document, err = json.Marshal(d.Document); err != nil {
+	var text bytes.Buffer
+	out := json.NewEncoder(&text)
+	out.SetEscapeHTML(false) // as it would be sent
+	if err := out.Encode(d.Document); err != nil {
 		return fmt.Errorf("print document: %w", err)
 	}
+	into.Document = text.Bytes()
 	return nil
 }

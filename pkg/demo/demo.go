@@ -53,7 +53,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	case "skip-one":
 		skipAt = "schedulingTool"
 	default:
-		return nil, errSabotage
+		return nil, ErrSabotage
 	}
 	p, err := newPlatform(ctx)
 	if err != nil {

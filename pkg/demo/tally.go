@@ -98,5 +98,5 @@ func (b batchTally) PushBatch(ctx context.Context, ds []*connector.Delivery) []c
 	return results
 }
 
-// errSabotage refuses an unknown --sabotage.
-var errSabotage = errors.New(`--sabotage: the only kind is "skip-one"`)
+// ErrSabotage refuses an unknown Options.Sabotage.
+var ErrSabotage = errors.New(`sabotage: the only kind is "skip-one"`)
