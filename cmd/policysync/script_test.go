@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/sr"
+	"github.com/twmb/franz-go/pkg/sr/srfake"
+
+	"github.com/hms-sme/policysync/schemas"
+)
+
+var update = flag.Bool("update", false, "rewrite what the scripts expect to be printed")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"policysync": main})
+}
+
+// The scripts run the command as an operator does, against a broker and a registry
+// in memory: $BROKER and $REGISTRY. Beside testscript's own commands they have
+//
+//	exits CODE COMMAND…   the command ends with that code
+//	committed N           wait until the group has settled the first N records of policies/0
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setup,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits": exits, "committed": committed,
+		},
+	})
+}
+
+type brokerKey struct{}
+
+func setup(env *testscript.Env) error {
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "policies"))
+	if err != nil {
+		return err
+	}
+	env.Defer(broker.Close)
+	registry := srfake.New()
+	env.Defer(registry.Close)
+	if _, _, err := registry.RegisterSchema("policies-value", sr.Schema{Schema: schemas.PolicyEvent}); err != nil {
+		return err
+	}
+	env.Values[brokerKey{}] = broker
+	env.Setenv("BROKER", broker.ListenAddrs()[0])
+	env.Setenv("REGISTRY", registry.URL())
+	env.Setenv("HOME", env.WorkDir)
+	return nil
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND [ARG…]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func committed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: committed N")
+	}
+	want, err := strconv.ParseInt(args[0], 10, 64)
+	ts.Check(err)
+	broker := ts.Value(brokerKey{}).(*kfake.Cluster)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	_, err = broker.WaitGroupInfo(ctx, "sync", func(g *kfake.GroupInfo) bool {
+		return g != nil && g.Commits["policies"][0].Offset >= want
+	})
+	ts.Check(err)
+}
