@@ -109,7 +109,7 @@ func TestLastAttachedLaneIsWaitedFor(t *testing.T) {
 		}
 		<-time.After(time.Minute)
 		synctest.Wait()
-		require.True(t, r.attached(0) != r.attached(1))
+		require.NotEqual(t, r.attached(0), r.attached(1))
 		last := 0
 		if r.attached(1) {
 			last = 1

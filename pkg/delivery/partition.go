@@ -67,10 +67,6 @@ type epochStart struct {
 	epoch  int32
 }
 
-// queueBytes bounds the records that wait between the feed and the partition's
-// goroutine. One fetch more than this may be held.
-const queueBytes = 4 << 20
-
 // Start is the offset that the live feed must begin with: the highest cursor, so
 // that no target waits for the backlog of another. It is asked before the first Take.
 func (p *Partition) Start() int64 { return p.liveNext }

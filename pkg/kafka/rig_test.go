@@ -188,7 +188,7 @@ func (c *cluster) join(targets map[string]*recorder, opts ...memberOption) *memb
 	engine := delivery.Config{
 		Decoder: plainText{}, Reader: plainText{}, Router: everywhere(len(targets)), Letters: letters, Feeds: NewCatchUps(config, g.Logger),
 		CommitEvery: 1_000_000,
-		Tracer: telemetry.NewTracer(tracenoop.NewTracerProvider(), group), Metrics: metrics, Logger: g.Logger,
+		Tracer:      telemetry.NewTracer(tracenoop.NewTracerProvider(), group), Metrics: metrics, Logger: g.Logger,
 	}
 	for name, r := range targets {
 		engine.Targets = append(engine.Targets, delivery.NewTarget(delivery.TargetConfig{
