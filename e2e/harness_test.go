@@ -183,6 +183,14 @@ func (l *tail) String() string {
 	return l.buf.String()
 }
 
+// members is how many members the group counts, by the broker's word.
+func (w *world) members() int {
+	w.t.Helper()
+	groups, err := w.adm.DescribeGroups(w.t.Context(), w.topic)
+	require.NoError(w.t, err)
+	return len(groups[w.topic].Members)
+}
+
 // status is what `policysync status --json` says.
 func (w *world) status() app.Status {
 	w.t.Helper()
