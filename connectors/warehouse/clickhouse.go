@@ -82,6 +82,8 @@ func (c *clickHouse) insert(ctx context.Context, t *table, rows [][]any) error {
 	if err != nil {
 		return err
 	}
+	ctx, over := whileRunning(ctx)
+	defer over()
 	options := []clickhouse.QueryOption{clickhouse.WithSpan(trace.SpanContextFromContext(ctx))}
 	if modern {
 		// A profile that buffers inserts would else acknowledge what a crash loses.
@@ -99,6 +101,20 @@ func (c *clickHouse) insert(ctx context.Context, t *table, rows [][]any) error {
 		}
 	}
 	return classifyClickHouse(batch.Send())
+}
+
+// whileRunning returns a context that ends with ctx only until over is called. The
+// driver's watch over an insert can wake after it, and closes the connection if the
+// context has ended by then: another insert has that connection already.
+func whileRunning(ctx context.Context) (own context.Context, over func() bool) {
+	own = context.WithoutCancel(ctx)
+	var cancel context.CancelFunc
+	if deadline, ok := ctx.Deadline(); ok {
+		own, cancel = context.WithDeadline(own, deadline)
+	} else {
+		own, cancel = context.WithCancel(own)
+	}
+	return own, context.AfterFunc(ctx, cancel)
 }
 
 func (c *clickHouse) close() error { return c.conn.Close() }

@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ClickHouse/ch-go/proto"
@@ -142,4 +143,26 @@ func TestClickHouseRefused(t *testing.T) {
 	require.NotContains(t, err.Error(), "hidden")
 	require.True(t, connector.FailedWhole(w.PushBatch(t.Context(), []*connector.Delivery{d})[0].Err))
 	require.Equal(t, connector.Unavailable, connector.Classify(w.Check(t.Context())))
+}
+
+// An attempt's context ends when the attempt does. The driver may look at it later,
+// and would close a connection that another insert uses.
+func TestInsertThatIsOverOutlivesItsAttempt(t *testing.T) {
+	t.Parallel()
+	for name, early := range map[string]bool{"ended meanwhile": true, "ended after": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				own, over := whileRunning(ctx)
+				if !early {
+					over()
+				}
+				cancel()
+				synctest.Wait()
+				require.Equal(t, early, own.Err() != nil)
+			})
+		})
+	}
 }
