@@ -38,9 +38,7 @@ func (a *Admin) Close() { a.client.Close() }
 type TopicSpec struct {
 	Name       string
 	Partitions int32
-	// Compact: keep the newest record of each key, instead of deleting by age.
-	Compact bool
-	// RetentionMillis is how long records are kept, -1 for ever. Not for Compact.
+	// RetentionMillis is how long records are kept, -1 for ever.
 	RetentionMillis int64
 	// MaxMessageBytes is the largest batch that the topic takes.
 	MaxMessageBytes int
@@ -61,11 +59,6 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec) (created []
 			"cleanup.policy":      text("delete"),
 			"retention.ms":        text(s.RetentionMillis),
 			"retention.bytes":     text(-1),
-		}
-		if s.Compact {
-			configs["cleanup.policy"] = text("compact")
-			delete(configs, "retention.ms")
-			delete(configs, "retention.bytes")
 		}
 		_, err := a.adm.CreateTopic(ctx, s.Partitions, replicas, configs, s.Name)
 		switch {

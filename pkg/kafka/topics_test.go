@@ -16,26 +16,23 @@ func TestCreateTopics(t *testing.T) {
 	specs := []TopicSpec{
 		{Name: letter, Partitions: 9},
 		{Name: "kept", Partitions: 2, RetentionMillis: -1, MaxMessageBytes: 1 << 24},
-		{Name: "compacted", Partitions: 1, Compact: true, MaxMessageBytes: 1 << 20},
 	}
 	created, err := a.CreateTopics(t.Context(), specs)
 	require.NoError(t, err)
-	require.Equal(t, []string{"kept", "compacted"}, created)
+	require.Equal(t, []string{"kept"}, created)
 	created, err = a.CreateTopics(t.Context(), specs)
 	require.NoError(t, err)
 	require.Empty(t, created)
 
 	require.Len(t, c.PartitionInfos(letter), 1, "a topic that exists is left alone")
 	require.Len(t, c.PartitionInfos("kept"), 2)
-	kept, compacted := c.TopicInfo("kept"), c.TopicInfo("compacted")
+	kept := c.TopicInfo("kept")
 	require.Equal(t, 3, kept.NumReplicas)
 	for name, want := range map[string]string{
 		"min.insync.replicas": "2", "retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": "16777216", "cleanup.policy": "delete",
 	} {
 		require.Equal(t, want, *kept.Configs[name], name)
 	}
-	require.Equal(t, "compact", *compacted.Configs["cleanup.policy"])
-	require.NotContains(t, compacted.Configs, "retention.ms")
 
 	missing, err := a.Missing(t.Context(), "kept", "nowhere", topic)
 	require.NoError(t, err)
