@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -144,34 +145,72 @@ func TestStopAnyTime(t *testing.T) {
 	require.Error(t, err, "nothing is served any more")
 }
 
-// A target that cannot be made takes none of the others' connections with it.
+// replaced returns the built-in kinds, of which "file" makes what f returns for its
+// connector.
+func replaced(f func(connector.Connector) connector.Connector) connector.Registry {
+	registry := connectors.Builtin()
+	kind := registry["file"]
+	construct := kind.New
+	kind.New = func(ctx context.Context, c any, env connector.Env) (connector.Connector, error) {
+		inner, err := construct(ctx, c, env)
+		return f(inner), err
+	}
+	registry["file"] = kind
+	return registry
+}
+
+// watched is a connector that tells when it is closed, and whether its check had
+// ended by then.
+type watched struct {
+	connector.Connector
+	checking, closed, early atomic.Bool
+}
+
+func (w *watched) Check(ctx context.Context) error {
+	w.checking.Store(true)
+	defer w.checking.Store(false)
+	<-ctx.Done()
+	<-time.After(20 * time.Millisecond) // what a check still does with its connector
+	return ctx.Err()
+}
+
+func (w *watched) Close(ctx context.Context) error {
+	w.early.Store(w.checking.Load())
+	w.closed.Store(true)
+	return w.Connector.Close(ctx)
+}
+
+func TestStopEndsTheChecksOfTargets(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	cfg := p.config("")
+	_, err := CreateTopics(t.Context(), cfg, discard)
+	require.NoError(t, err)
+	w := &watched{}
+	a := New(cfg, Options{Logger: discard, Registry: replaced(func(c connector.Connector) connector.Connector {
+		w.Connector = c
+		return w
+	})})
+	require.NoError(t, a.Start(t.Context()))
+	eventually(t, "the check has begun", w.checking.Load)
+	require.NoError(t, a.Stop(t.Context()))
+	require.True(t, w.closed.Load())
+	require.False(t, w.early.Load(), "closed while its check ran")
+}
+
+// A target that cannot be made leaves none of those before it open.
 func TestTargetsAreMadeOrClosed(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	cfg := p.config(targets + "  last: {connector: http, url: \"@api\", delete: ignore, tls: {ca_file: gone.pem}}\n")
 	_, err := CreateTopics(t.Context(), cfg, discard)
 	require.NoError(t, err)
-	closed := 0
-	registry := connectors.Builtin()
-	kind := registry["file"]
-	construct := kind.New
-	kind.New = func(ctx context.Context, c any, env connector.Env) (connector.Connector, error) {
-		inner, err := construct(ctx, c, env)
-		return closing{inner, &closed}, err
-	}
-	registry["file"] = kind
-	a := New(cfg, Options{Registry: registry, Logger: discard})
+	w := &watched{}
+	a := New(cfg, Options{Logger: discard, Registry: replaced(func(c connector.Connector) connector.Connector {
+		w.Connector = c
+		return w
+	})})
 	require.ErrorContains(t, a.Start(t.Context()), "target last: ")
 	require.NoError(t, a.Stop(t.Context()))
-	require.Equal(t, 1, closed)
-}
-
-type closing struct {
-	connector.Connector
-	closed *int
-}
-
-func (c closing) Close(ctx context.Context) error {
-	*c.closed++
-	return c.Connector.Close(ctx)
+	require.True(t, w.closed.Load())
 }

@@ -14,8 +14,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/hms-sme/policysync/connectors"
+	"github.com/hms-sme/policysync/pkg/checkpoint"
 	"github.com/hms-sme/policysync/pkg/config"
 	"github.com/hms-sme/policysync/pkg/decode"
+	"github.com/hms-sme/policysync/pkg/kafka"
 )
 
 func TestReadStatus(t *testing.T) {
@@ -64,6 +66,24 @@ func TestReadStatus(t *testing.T) {
 	s := read(cfg)
 	require.Equal(t, ends[0], s.Targets[0].Lag)
 	require.Equal(t, []string{"policies/0: committed offset 0: no checkpoint"}, s.Problems)
+}
+
+// Offsets that have settled above the lowest one, or that the log has lost, are no
+// lag; a new target starts where the furthest of the others is.
+func TestStatusOfAPartition(t *testing.T) {
+	t.Parallel()
+	slow := checkpoint.New(3)
+	require.NoError(t, slow.Settle(12))
+	s := &Status{Targets: []TargetStatus{{Target: "slow", Configured: true}, {Target: "new", Configured: true}}}
+	s.add(&kafka.PartitionProgress{
+		Start: 5, End: 30, Committed: 3,
+		Lanes: []checkpoint.Lane{{Name: "slow", Cursor: slow}, {Name: "gone", Cursor: checkpoint.New(20)}},
+	})
+	require.Empty(t, cmp.Diff([]TargetStatus{
+		{Target: "slow", Configured: true, Lag: 24, Lanes: []LaneStatus{{Next: 3, Ahead: 1, End: 30, Lag: 24}}},
+		{Target: "new", Configured: true, Lag: 10, Lanes: []LaneStatus{{Next: 20, End: 30, Lag: 10}}},
+		{Target: "gone", Lag: 10, Lanes: []LaneStatus{{Next: 20, End: 30, Lag: 10}}},
+	}, s.Targets))
 }
 
 func TestProduceNamesTheBadLine(t *testing.T) {
