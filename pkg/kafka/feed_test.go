@@ -27,10 +27,10 @@ func TestPauseOfAFullPartition(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t, 2)
-			const records = 12 // 6 MiB: more than a queue holds
+			const records = 30 // 15 MiB: more than a queue and a fetch hold
 			large := make([]string, records)
 			for i := range large {
-				large[i] = strings.Repeat("x", 512<<10)
+				large[i] = string(incompressible(512 << 10))
 			}
 			c.publish(0, large...)
 			target, open := newRecorder(), make(chan struct{})
@@ -53,7 +53,7 @@ func TestPauseOfAFullPartition(t *testing.T) {
 func TestRecordsDeletedBeforeTheyWereRead(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
-	large := strings.Repeat("x", 512<<10)
+	large := string(incompressible(512 << 10))
 	for range 14 {
 		c.publish(0, large) // each a batch of its own
 	}
