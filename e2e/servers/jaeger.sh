@@ -48,7 +48,7 @@ receivers:
 exporters:
   jaeger_storage_exporter: {trace_storage: memory}
 END
-  launch jaeger "14317 14318 14319 16686 16687" "$state/opt/jaeger-$version/jaeger" --config "$data/config.yaml"
+  launch jaeger "14317 14318 14319 16686 16687" "$opt/jaeger-$version/jaeger" --config "$data/config.yaml"
   await jaeger 60 curl -fsS http://127.0.0.1:16686/api/services
   echo "export POLICYSYNC_E2E_OTLP=http://127.0.0.1:14318"
   echo "export POLICYSYNC_E2E_JAEGER=http://127.0.0.1:16686"

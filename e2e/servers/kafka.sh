@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
 # Apache Kafka in KRaft mode: one broker, or three. Each is a controller too.
 #   kafka.sh install | start [1 | 3] | stop | reset
+#   kafka.sh kill BROKER: kill -9; start brings it back
 #   kafka.sh groups ARGUMENT...: what Kafka calls kafka-consumer-groups
-# Broker n listens on 19082 + 10n, so the first on 19092; its controller one above.
+# Broker n listens 10 ports above broker n-1, the first on 19092 or on
+# POLICYSYNC_E2E_KAFKA_PORT; its controller one above. On the second and the fourth
+# port above, it tells clients that it is found one port further: a proxy of the
+# test's own stands there, and cuts off those clients alone.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 version=4.4.0 tools_version=4.3.1
-jars="$state/opt/kafka-$version" tools="$state/opt/kafka-tools-$tools_version"
+jars="$opt/kafka-$version" tools="$opt/kafka-tools-$tools_version"
 data="$state/data/kafka"
 cluster=cG9saWN5c3luYy1lMmUtMQ # any 16 bytes
 
-port() { echo $((19082 + 10 * $1)); }
+port() { echo $((${POLICYSYNC_E2E_KAFKA_PORT:-19092} + 10 * ($1 - 1) + ${2:-0})); } # BROKER [ABOVE]
 
 copy_jars() { mvn -B -q -f "$1" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$2"; }
 copy_broker() { copy_jars "$here/kafka/pom.xml" "$1"; }
@@ -35,14 +39,14 @@ consumer_groups() {
 
 configure() { # BROKER BROKERS
   local i voters='' copies=$(($2 < 3 ? 1 : 3)) insync=$(($2 < 3 ? 1 : 2))
-  for ((i = 1; i <= $2; i++)); do voters+="${voters:+,}$i@127.0.0.1:$(($(port "$i") + 1))"; done
+  for ((i = 1; i <= $2; i++)); do voters+="${voters:+,}$i@127.0.0.1:$(port "$i" 1)"; done
   cat >"$data/$1.properties" <<END
 node.id=$1
 process.roles=broker,controller
 log.dirs=$data/$1
-listeners=CLIENT://127.0.0.1:$(port "$1"),CONTROLLER://127.0.0.1:$(($(port "$1") + 1))
-advertised.listeners=CLIENT://127.0.0.1:$(port "$1")
-listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=CLIENT://127.0.0.1:$(port "$1"),CONTROLLER://127.0.0.1:$(port "$1" 1),PROXIED_A://127.0.0.1:$(port "$1" 2),PROXIED_B://127.0.0.1:$(port "$1" 4)
+advertised.listeners=CLIENT://127.0.0.1:$(port "$1"),PROXIED_A://127.0.0.1:$(port "$1" 3),PROXIED_B://127.0.0.1:$(port "$1" 5)
+listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED_A:PLAINTEXT,PROXIED_B:PLAINTEXT
 inter.broker.listener.name=CLIENT
 controller.listener.names=CONTROLLER
 controller.quorum.voters=$voters
@@ -78,7 +82,7 @@ start() {
   done
   echo "$brokers" >"$data/brokers"
   for ((i = 1; i <= brokers; i++)); do
-    launch "kafka-$i" "$(port "$i") $(($(port "$i") + 1))" "${broker[@]}" kafka.Kafka "$data/$i.properties"
+    launch "kafka-$i" "$(port "$i") $(port "$i" 1) $(port "$i" 2) $(port "$i" 4)" "${broker[@]}" kafka.Kafka "$data/$i.properties"
   done
   for ((i = 1; i <= brokers; i++)); do
     await "kafka-$i" 120 grep -q 'Kafka Server started' "$state/log/kafka-$i.log"
@@ -89,8 +93,8 @@ start() {
 
 stop() { halt TERM kafka-1 kafka-2 kafka-3; }
 
-if [ "${1:-}" = groups ]; then
-  consumer_groups "${@:2}"
-else
-  run_command "$@"
-fi
+case "${1:-}" in
+  groups) consumer_groups "${@:2}" ;;
+  kill) halt KILL "kafka-$2" ;;
+  *) run_command "$@" ;;
+esac

@@ -2,15 +2,18 @@
 # What the scripts beside this one share; they source it. Each of them defines
 # install, start and stop, sets server and data, and ends in: run_command "$@".
 #
-# Everything lives below $state: installed files in opt/, what servers store in
-# data/, their output in log/, process ids in run/. Nothing listens outside
-# loopback. Ports lie below 32768, where the kernel takes the ports of outgoing
-# connections from.
+# Installed files live in $opt. Everything else lives below $state: what servers
+# store in data/, their output in log/, process ids in run/. Tests that kill servers
+# name a set of their own by POLICYSYNC_E2E_SET, which shares $opt alone. Nothing
+# listens outside loopback. Ports lie below 32768, where the kernel takes the ports
+# of outgoing connections from.
 set -euo pipefail
 shopt -s inherit_errexit
 
-state="${POLICYSYNC_E2E_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/policysync-e2e}"
-mkdir -p "$state"/{opt,data,log,run}
+home="${POLICYSYNC_E2E_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/policysync-e2e}"
+opt="$home/opt"
+state="$home${POLICYSYNC_E2E_SET:+/$POLICYSYNC_E2E_SET}"
+mkdir -p "$opt" "$state"/{data,log,run}
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
 
@@ -56,10 +59,10 @@ apt_install() (
 )
 
 # once NAME FUNCTION: call the function with a new directory, which becomes
-# opt/NAME when it returns; never again after that. An interrupted install
+# $opt/NAME when it returns; never again after that. An interrupted install
 # leaves nothing behind that would be taken for a whole one.
 once() {
-  local into="$state/opt/$1"
+  local into="$opt/$1"
   [ ! -d "$into" ] || return 0
   note "installing $1"
   rm -rf "$into.part"

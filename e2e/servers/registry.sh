@@ -7,7 +7,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 version=2.6.13.Final # the newest whole release on Maven Central that runs on Java 17
 data="$state/data/registry"
-jars="$state/opt/apicurio-$version"
+jars="$opt/apicurio-$version"
 api=http://127.0.0.1:18081/apis/ccompat/v7
 
 download() {
