@@ -19,14 +19,15 @@ type expression struct {
 
 // collector walks decoded structs and gathers their expressions.
 type collector struct {
-	d     *decoder
-	found []expression
+	d       *decoder
+	lookups mapping.Lookups
+	found   []expression
 }
 
 // collect gathers the expressions of the file, and those that a connector's
 // defaults added, which stand where the target does.
 func (d *decoder) collect(c *Config) []expression {
-	k := collector{d: d}
+	k := collector{d: d, lookups: c.Lookups}
 	k.event(&c.Event, c.Kafka.Topics)
 	for i := range c.Targets {
 		t := &c.Targets[i]
@@ -150,6 +151,6 @@ func (k *collector) add(e *connector.Expr, in expression, path string) {
 	if e.Place.File == "" {
 		e.Place = k.d.placeOf(path)
 	}
-	in.expr = e
+	in.expr, in.decl.Lookups = e, k.lookups
 	k.found = append(k.found, in)
 }

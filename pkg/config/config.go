@@ -38,6 +38,7 @@ type Config struct {
 	Kafka        kafka.Config        `yaml:"kafka"`
 	Schemas      decode.Config       `yaml:"schemas"`
 	Event        mapping.EventConfig `yaml:"event"`
+	Lookups      mapping.Lookups     `yaml:"lookups"`
 	Route        Route               `yaml:"route"`
 	Checkpoint   Checkpoint          `yaml:"checkpoint"`
 	DrainTimeout time.Duration       `yaml:"drain_timeout" default:"15s" min:"1ms"`

@@ -6,7 +6,7 @@
 // and what is done with a document for each connector.
 //
 // The variables are event (null on a tombstone), key, headers, topic, partition,
-// offset and timestamp. Enums, uuids, dates (2006-01-02) and decimals (all their
+// offset, timestamp, and one per table of [Lookups]. Enums, uuids, dates (2006-01-02) and decimals (all their
 // digits) are strings, a time of day is a duration since midnight. A union of null
 // and one other type is that type, and may be null; any other union is checked when
 // the value comes.
@@ -39,6 +39,8 @@ type Decl struct {
 	Vars []string
 	// Loop is set if the expression is evaluated once per item of a list.
 	Loop *Loop
+	// Lookups are the tables of the config.
+	Lookups Lookups
 }
 
 // Loop gives the items of a list a name.

@@ -10,7 +10,6 @@ import (
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
-	"cel.dev/cel-go/ext"
 
 	"github.com/hms-sme/policysync/pkg/event"
 )
@@ -21,10 +20,9 @@ const isNull = "@is_null"
 
 // baseEnv is what all expressions have in common.
 var baseEnv = sync.OnceValues(func() (*cel.Env, error) {
-	return cel.NewEnv(
+	return cel.NewEnv(append([]cel.EnvOption{
 		cel.OptionalTypes(), cel.EnableIdentifierEscapeSyntax(), cel.DefaultUTCTimeZone(true),
 		cel.CrossTypeNumericComparisons(true),
-		ext.Strings(), ext.Lists(), ext.Sets(), ext.Math(), ext.Bindings(), ext.TwoVarComprehensions(),
 		cel.Macros(comparisonWithNull(operators.Equals), comparisonWithNull(operators.NotEquals)),
 		cel.Function(isNull, cel.Overload("is_null_dyn", []*cel.Type{cel.DynType}, cel.BoolType, cel.UnaryBinding(testNull))),
 		cel.CustomTypeAdapter(adapter{}),
@@ -35,7 +33,7 @@ var baseEnv = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable("offset", cel.IntType),
 		cel.Variable("timestamp", cel.TimestampType),
 		cel.EagerlyValidateDeclarations(true),
-	)
+	}, functions...)...)
 })
 
 func comparisonWithNull(operator string) cel.Macro {
@@ -79,12 +77,12 @@ func (p *program) env(s *event.Schema) (*cel.Env, *provider, error) {
 	if s != nil {
 		root = celType(s.Root)
 	}
-	options := []cel.EnvOption{cel.CustomTypeProvider(provider), cel.Variable("event", root)}
+	options := append(p.decl.Lookups.declare(), cel.CustomTypeProvider(provider), cel.Variable("event", root))
 	for _, name := range p.decl.Vars {
 		options = append(options, cel.Variable(name, cel.DynType))
 	}
 	for l := p.decl.Loop; l != nil; l = l.Outer {
-		item, err := itemType(l, s)
+		item, err := p.itemType(l, s)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -95,8 +93,8 @@ func (p *program) env(s *event.Schema) (*cel.Env, *provider, error) {
 }
 
 // itemType is the type of the items of a loop's list.
-func itemType(l *Loop, s *event.Schema) (*types.Type, error) {
-	list := program{source: l.List.Source, decl: Decl{Loop: l.Outer}}
+func (p *program) itemType(l *Loop, s *event.Schema) (*types.Type, error) {
+	list := program{source: l.List.Source, decl: Decl{Loop: l.Outer, Lookups: p.decl.Lookups}}
 	env, _, err := list.env(s)
 	if err != nil {
 		return nil, err

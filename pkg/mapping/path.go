@@ -49,7 +49,7 @@ func (p *program) rootType(name string, s *event.Schema) *event.Type {
 	case l == nil:
 		return nil
 	}
-	list := program{source: l.List.Source, decl: Decl{Loop: l.Outer}}
+	list := program{source: l.List.Source, decl: Decl{Loop: l.Outer, Lookups: p.decl.Lookups}}
 	if c := list.compile(s); c.result != nil && c.result.Kind == event.Array {
 		return c.result.Items
 	}

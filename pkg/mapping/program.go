@@ -3,6 +3,7 @@ package mapping
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -32,7 +33,7 @@ func (p *program) Eval(s connector.Scope) (any, error) {
 	if c.path != nil {
 		return walk(c.path, s)
 	}
-	out, _, err := c.prg.Eval(activation{s})
+	out, _, err := c.prg.Eval(activation{s, p.decl.Lookups})
 	if err != nil {
 		if p.usesEvent && s.Event.Value == nil {
 			err = fmt.Errorf("event is null, for the record is a tombstone: %w", err)
@@ -95,7 +96,10 @@ func (p *program) keep(s *event.Schema, c *compiled) {
 }
 
 // activation gives an expression its variables.
-type activation struct{ s connector.Scope }
+type activation struct {
+	s       connector.Scope
+	lookups Lookups
+}
 
 // Parent implements [cel.Activation].
 func (activation) Parent() cel.Activation { return nil }
@@ -126,6 +130,11 @@ func (a activation) ResolveName(name string) (any, bool) {
 		}
 		return headers, true
 	}
-	v, ok := a.s.Locals[name]
-	return v, ok
+	if v, ok := a.s.Locals[name]; ok {
+		return v, true
+	}
+	if table, ok := strings.CutPrefix(name, lookupPrefix); ok && a.lookups[table] != nil {
+		return a.lookups[table].entries, true
+	}
+	return nil, false
 }

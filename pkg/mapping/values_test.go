@@ -29,15 +29,21 @@ func TestResultsKeepOrderAndDigits(t *testing.T) {
 	} {
 		t.Run(source, func(t *testing.T) {
 			t.Parallel()
-			e := expr(source)
-			require.Empty(t, Compile(e, Decl{}, []*event.Schema{s}))
-			v, err := e.Eval(connector.Scope{Event: testEvent(s)})
-			require.NoError(t, err)
-			got, err := event.AppendJSON(nil, v)
-			require.NoError(t, err)
-			require.Equal(t, want, string(got))
+			require.Equal(t, want, evaluated(t, s, source))
 		})
 	}
+}
+
+// evaluated is the JSON of what an expression makes of the test event.
+func evaluated(t *testing.T, s *event.Schema, source string) string {
+	t.Helper()
+	e := expr(source)
+	require.Empty(t, Compile(e, Decl{}, []*event.Schema{s}), source)
+	v, err := e.Eval(connector.Scope{Event: testEvent(s)})
+	require.NoError(t, err, source)
+	got, err := event.AppendJSON(nil, v)
+	require.NoError(t, err, source)
+	return string(got)
 }
 
 func TestResultsThatNoDocumentHolds(t *testing.T) {
@@ -49,6 +55,39 @@ func TestResultsThatNoDocumentHolds(t *testing.T) {
 		`duration("36h")`:       `duration 36h0m0s is no time of day: take its seconds, or its text by string()`,
 		`[type(1)]`:             `a type is no value for a document`,
 		`event.rules[5].text`:   `index out of bounds: 5`,
+	} {
+		e := expr(source)
+		require.Empty(t, Compile(e, Decl{}, []*event.Schema{s}), source)
+		_, err := e.Eval(connector.Scope{Event: testEvent(s)})
+		require.EqualError(t, err, "map.x: "+want)
+	}
+}
+
+func TestFunctions(t *testing.T) {
+	t.Parallel()
+	s := schema(t)
+	for source, want := range map[string]string{
+		`event.at.strftime("%d.%m.%Y %H:%M")`:                            `"14.11.2023 22:13"`,
+		`event.at.strftime("%Y-%m-%dT%H:%M:%S%z", "America/New_York")`:   `"2023-11-14T17:13:20-0500"`,
+		`event.at.strftime("%H:%M", "+05:30")`:                           `"03:43"`,
+		`"14.11.2023".strptime("%d.%m.%Y")`:                              `"2023-11-14T00:00:00Z"`,
+		`"2023-07-01 08:00".strptime("%Y-%m-%d %H:%M", "Europe/Berlin")`: `"2023-07-01T06:00:00Z"`,
+		`sha256(event.id)`:      `"07e9a9696557f5c8f882be06e799bc096a740341e798ddd7337614f5ffc1a070"`,
+		`sha256(b"abc")`:        `"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"`,
+		`base64.encode(b"abc")`: `"YWJj"`,
+		`"%s: %d rules".format([event.id, event.rules.size()])`: `"C-1: 2 rules"`,
+		`event.rules.map(r, r.text).join("; ").upperAscii()`:    `"FIRST; SECOND"`,
+	} {
+		require.Equal(t, want, evaluated(t, s, source), source)
+	}
+}
+
+func TestFunctionsNameWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	s := schema(t)
+	for source, want := range map[string]string{
+		`event.at.strftime("%H", "Mars/Base")`: `there is no time zone "Mars/Base": want a name such as America/New_York, or an offset such as -05:00`,
+		`"soon".strptime("%Y")`:                `strptime: failed to parse "soon" with "%Y": cannot parse "%Y"`,
 	} {
 		e := expr(source)
 		require.Empty(t, Compile(e, Decl{}, []*event.Schema{s}), source)
