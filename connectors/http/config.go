@@ -18,8 +18,9 @@ type Config struct {
 	httpclient.Config `yaml:",inline"`
 	// URL is where every upsert goes, by Method (POST unless given). It stands in
 	// place of Create and Update.
-	URL    *connector.Text `yaml:"url"`
-	Method string          `yaml:"method" oneof:"POST PUT PATCH"`
+	URL *connector.Text `yaml:"url"`
+	// Method goes with URL.
+	Method string `yaml:"method" oneof:"POST PUT PATCH"`
 	// Update is tried first, by PUT unless its method is given; if it answers 404,
 	// so is Create, by POST. With Update alone a 404 is a permanent error. With
 	// Create alone every version of a key is created: right for a target that keeps
@@ -30,7 +31,7 @@ type Config struct {
 	// "ignore" leaves at the target what is there. One of the two must be said: a
 	// delete that is dropped unasked is lost. The URL sees no event, only the key.
 	Delete *Delete `yaml:"delete"`
-	// Headers are sent besides those of the package comment, and in their place. A
+	// Headers are sent besides those that every request has, and in their place. A
 	// header whose text uses the event is left out of a delete, which has none.
 	Headers []connector.Named[*connector.Text] `yaml:"headers"`
 	// Map makes the body, sent as JSON; without it the body is the whole event. A

@@ -26,7 +26,7 @@ type Config struct {
 // Auth is what a request carries to be let in: at most one of its fields is set.
 // Secrets are read again for each request, so that a rotated file takes effect.
 type Auth struct {
-	// Bearer is sent as Authorization: Bearer (RFC 6750).
+	// Bearer is a token for the header Authorization (RFC 6750).
 	Bearer connector.Secret `yaml:"bearer"`
 	Basic  *Basic           `yaml:"basic"`
 	APIKey *APIKey          `yaml:"api_key"`
