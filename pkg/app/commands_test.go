@@ -116,11 +116,15 @@ func TestProduceNamesTheBadLine(t *testing.T) {
 	})
 }
 
-func TestPreviewEvent(t *testing.T) {
+func TestPreview(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	preview := func(target, text string) (*Preview, error) {
-		return PreviewEvent(t.Context(), p.config(""), connectors.Builtin(), target, "policies", []byte(text), discard)
+		preview, err := NewPreviewer(t.Context(), p.config(""), connectors.Builtin(), discard)
+		require.NoError(t, err)
+		record, err := preview.Line(t.Context(), "", []byte(text))
+		require.NoError(t, err)
+		return preview.Preview(t.Context(), target, record)
 	}
 	version := int64(3)
 	for _, row := range []struct {

@@ -11,6 +11,7 @@ import (
 	"github.com/hms-sme/policysync/pkg/config"
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/kafka"
 )
 
 // Preview tells what one event would make a target do. It sends nothing.
@@ -27,54 +28,75 @@ type Preview struct {
 // ErrNoTarget reports a name that no target of the config has.
 var ErrNoTarget = errors.New("the config has no such target")
 
-// PreviewEvent maps one line, as Produce reads it, for the named target.
-func PreviewEvent(ctx context.Context, cfg *config.Config, registry connector.Registry, target, topic string, text []byte, log *slog.Logger) (*Preview, error) {
+// Previewer maps events as a member would, for targets that it makes and never calls.
+type Previewer struct {
+	plan *Plan
+	log  *slog.Logger
+}
+
+// NewPreviewer compiles the config against the schemas of its topics.
+func NewPreviewer(ctx context.Context, cfg *config.Config, registry connector.Registry, log *slog.Logger) (*Previewer, error) {
 	plan, err := NewPlan(ctx, cfg, registry)
 	if err != nil {
 		return nil, err
 	}
-	encoder, err := plan.Decoder.Encoder(ctx, topic)
+	return &Previewer{plan: plan, log: log}, nil
+}
+
+// Line makes a record of one line, as Produce reads it. An empty topic stands for
+// the config's first one.
+func (p *Previewer) Line(ctx context.Context, topic string, text []byte) (*event.Record, error) {
+	if topic == "" {
+		topic = p.plan.cfg.Kafka.Topics[0]
+	}
+	encoder, err := p.plan.Decoder.Encoder(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
-	record, err := encodeLine(text, topic, encoder.Encode)
-	if err != nil {
-		return nil, err
-	}
-	// A round trip through Avro, so that the event is what a member would see.
+	return encodeLine(text, topic, encoder.Encode)
+}
+
+// Stored reads a record that is in Kafka.
+func (p *Previewer) Stored(ctx context.Context, topic string, partition int32, offset int64) (*event.Record, error) {
+	return kafka.ReadRecord(ctx, p.plan.cfg.Kafka, topic, partition, offset, p.log)
+}
+
+// Preview maps a record for the named target.
+func (p *Previewer) Preview(ctx context.Context, target string, record *event.Record) (*Preview, error) {
 	var value *event.Object
 	var schema *event.Schema
+	var err error
 	if record.Value != nil {
-		if value, schema, err = plan.Decoder.Decode(ctx, record); err != nil {
+		if value, schema, err = p.plan.Decoder.Decode(ctx, record); err != nil {
 			return nil, err
 		}
 	}
-	ev, err := plan.Reader.Read(record, value, schema)
+	ev, err := p.plan.Reader.Read(record, value, schema)
 	if err != nil {
 		return nil, err
 	}
-	for i := range cfg.Targets {
-		if t := &cfg.Targets[i]; t.Name == target {
-			verdict := plan.Router.Route(ev).Targets[i]
+	for i := range p.plan.cfg.Targets {
+		if t := &p.plan.cfg.Targets[i]; t.Name == target {
+			verdict := p.plan.Router.Route(ev).Targets[i]
 			if verdict.Err != nil {
 				return nil, verdict.Err
 			}
-			p := &Preview{Target: target, Delivered: verdict.Deliver, Key: ev.Key}
+			out := &Preview{Target: target, Delivered: verdict.Deliver, Key: ev.Key}
 			if ev.HasVersion {
-				p.Version = &ev.Version
+				out.Version = &ev.Version
 			}
 			if !verdict.Deliver {
-				return p, nil
+				return out, nil
 			}
-			return p, plan.document(ctx, t, ev, p, log)
+			return out, p.document(ctx, t, ev, out)
 		}
 	}
 	return nil, fmt.Errorf("target %q: %w", target, ErrNoTarget)
 }
 
 // document makes what the target's connector would send.
-func (p *Plan) document(ctx context.Context, t *config.Target, ev *event.Event, into *Preview, log *slog.Logger) error {
-	c, err := p.connector(ctx, t, log)
+func (p *Previewer) document(ctx context.Context, t *config.Target, ev *event.Event, into *Preview) error {
+	c, err := p.plan.connector(ctx, t, p.log)
 	if err != nil {
 		return err
 	}
@@ -87,7 +109,7 @@ func (p *Plan) document(ctx context.Context, t *config.Target, ev *event.Event, 
 	if ev.Tombstone() {
 		d.Op = connector.Delete
 	}
-	if d.Version = (connector.Version{Value: ev.Version, Known: ev.HasVersion}); p.byOffset(t, log) {
+	if d.Version = (connector.Version{Value: ev.Version, Known: ev.HasVersion}); p.plan.byOffset(t, p.log) {
 		d.Version = connector.Version{Value: ev.Offset, Known: true, ByOffset: true}
 	}
 	if err := preparer.Prepare(d); err != nil {
