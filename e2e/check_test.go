@@ -23,7 +23,7 @@ const three = `
   database_@id: # its guards are its own: all tests share one database
     connector: sql
     dsn: "${POLICYSYNC_E2E_POSTGRES}"
-    create_tables: true
+    schema: create
     batch: {size: 500, linger: 50ms}
     concurrency: 2
     timeout: 4s

@@ -28,7 +28,7 @@ func TestCompiledExpressions(t *testing.T) {
 	list := compile("event.rules", nil).Expr
 	loop := &mapping.Loop{List: list, Item: "rule"}
 	dsn, db := database(t, 0)
-	c := newConnector(t, Config{DSN: dsn, CreateTables: true, Tables: []connector.Named[Table]{
+	c := newConnector(t, Config{DSN: dsn, Schema: schemaCreate, Tables: []connector.Named[Table]{
 		{Name: "policies", Value: Table{Key: []string{"id"}, Map: columns(
 			"id", compile("key", nil), "name", compile("event.name", nil), "from", compile("event.from", nil), "count", compile("size(event.rules)", nil),
 		)}},

@@ -18,13 +18,19 @@ type Config struct {
 	// rows are deleted in the opposite order, so a table that others refer to by a
 	// foreign key comes first. A name may be SCHEMA.TABLE.
 	Tables []connector.Named[Table] `yaml:"tables"`
+	// TLS, if set, is how to connect to PostgreSQL or MySQL; a DSN has parameters of its
+	// driver for the same (sslmode, tls).
+	TLS *TLS `yaml:"tls"`
 	// Statement replaces the tables by the database's own statements.
 	Statement *Statement `yaml:"statement"`
 	// Map gives the named parameters of the statements.
 	Map *connector.Tree `yaml:"map"`
-	// CreateTables creates the tables that do not exist, with columns of the types
-	// that the expressions have. A table that exists is never altered.
-	CreateTables bool `yaml:"create_tables" default:"false"`
+	// Schema says what becomes of tables that do not fit. check: the target is held,
+	// and the error names each fault and the statement that mends it. create: tables
+	// that do not exist are created, with the types of the expressions. evolve: also
+	// columns that a table lacks are added, as nullable. The type of a column is
+	// never changed.
+	Schema string `yaml:"schema" default:"check" oneof:"check create evolve"`
 }
 
 // Table maps an event to the rows of one table. Each row belongs to one policy
@@ -33,8 +39,14 @@ type Table struct {
 	// Key are the columns that identify a row. The table needs a primary key or a
 	// unique index on exactly these.
 	Key []string `yaml:"key" required:"true"`
+	// When, if set, limits the table to the events for which it holds. Another event
+	// leaves the rows of its policy key in this table as they are; a tombstone does not.
+	When *connector.Expr `yaml:"when" want:"bool"`
 	// VersionColumn, if set, is filled with the version of the event.
 	VersionColumn string `yaml:"version_column"`
+	// DeletedColumn, if set, keeps rows that would be deleted: it is filled with the
+	// time of the record that deletes them, and null again when they come back.
+	DeletedColumn string `yaml:"deleted_column"`
 	// Map gives the columns; a nested map is stored as JSON text.
 	Map *connector.Tree `yaml:"map" required:"true"`
 	// Each is a list: the table gets one row per item, which the expressions of
@@ -79,8 +91,8 @@ func (c *Config) Validate() []connector.Mistake {
 		add("statement", "tables and statement exclude each other")
 	case c.Statement == nil && !c.Map.IsZero():
 		add("map", "only a statement has its map here; a table has its own")
-	case c.Statement != nil && c.CreateTables:
-		add("create_tables", "a statement has no tables to create")
+	case c.Statement != nil && c.Schema != "" && c.Schema != schemaCheck:
+		add("schema", "a statement has no tables to create")
 	}
 	if c.Statement != nil {
 		c.validateStatement(add)
@@ -129,8 +141,16 @@ func (t *Table) validate(path string, add func(path, format string, args ...any)
 	for _, f := range t.Map.Fields {
 		columns[f.Name] = f.Tree
 	}
-	if columns[t.VersionColumn] != nil {
-		add(path+".version_column", "column %q is in the map too", t.VersionColumn)
+	for key, column := range map[string]string{"version_column": t.VersionColumn, "deleted_column": t.DeletedColumn} {
+		if columns[column] != nil {
+			add(path+"."+key, "column %q is in the map too", column)
+		}
+	}
+	if t.VersionColumn != "" && t.VersionColumn == t.DeletedColumn {
+		add(path+".deleted_column", "column %q is version_column too", t.DeletedColumn)
+	}
+	if !t.When.IsZero() && !t.Each.IsZero() && dependsOn(&connector.Tree{Expr: t.When}, t.As) {
+		add(path+".when", "it is asked once per event and sees no %q: filter the list of each instead", t.As)
 	}
 	if t.Replace && t.Each.IsZero() {
 		add(path+".replace", "only a table with each has rows to replace")

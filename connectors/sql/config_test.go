@@ -32,7 +32,7 @@ func TestValidate(t *testing.T) {
 			[]string{"map: only a statement has its map here; a table has its own"},
 		},
 		"tables of a statement": {
-			Config{DSN: dsn, Statement: &Statement{}, CreateTables: true}, []string{"create_tables: a statement has no tables to create"},
+			Config{DSN: dsn, Statement: &Statement{}, Schema: schemaCreate}, []string{"schema: a statement has no tables to create"},
 		},
 		"an unknown parameter": {
 			Config{DSN: dsn, Statement: &Statement{Upsert: ":id :key :version :titel", Delete: ":no"}, Map: columns("id", id, "key", id)},
@@ -56,6 +56,16 @@ func TestValidate(t *testing.T) {
 		},
 		"version twice": {
 			table(func(t *Table) { t.VersionColumn = "title" }), []string{`tables.policies.version_column: column "title" is in the map too`},
+		},
+		"deletion time twice": {
+			table(func(t *Table) { t.DeletedColumn = "title" }), []string{`tables.policies.deleted_column: column "title" is in the map too`},
+		},
+		"one column for version and deletion time": {
+			table(func(t *Table) { t.DeletedColumn = t.VersionColumn }), []string{`tables.policies.deleted_column: column "version" is version_column too`},
+		},
+		"a condition on the item": {
+			table(func(t *Table) { t.Each, t.As, t.When = id.Expr, "rule", path("rule.open", "").Expr }),
+			[]string{`tables.policies.when: it is asked once per event and sees no "rule": filter the list of each instead`},
 		},
 		"replace without each": {
 			table(func(t *Table) { t.Replace = true }), []string{"tables.policies.replace: only a table with each has rows to replace"},

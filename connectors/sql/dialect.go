@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"crypto/tls"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -22,9 +23,9 @@ import (
 // INSERT that updates the row it collides with in one statement, and a way to
 // hold a row's lock until the transaction ends.
 type dialect interface {
-	// open returns what makes connections. It checks dsn, without any I/O, and its
-	// error must not quote it: it holds a password.
-	open(dsn *url.URL) (driver.Connector, error)
+	// open returns what makes connections, with TLS if secure is set. It checks dsn,
+	// without any I/O, and its error must not quote it: it holds a password.
+	open(dsn *url.URL, secure *tls.Config) (driver.Connector, error)
 	// quote makes an identifier of any text.
 	quote(name string) string
 	// placeholder stands for the nth argument, counted from 1.
@@ -35,9 +36,9 @@ type dialect interface {
 	// scalar makes an argument for the driver from a value that is not composite:
 	// nil, or one of bool, int64, float64, string and []byte.
 	scalar(v any) (any, error)
-	// describe returns a query for a table's columns, as pairs of an empty text and a
-	// name, and one for pairs of a unique index and one of its columns, both with the
-	// same arguments. A table that does not exist has no columns.
+	// describe returns a query for a table's columns, as pairs of a name and a type,
+	// and one for pairs of a unique index and one of its columns, both with the same
+	// arguments. A table that does not exist has no columns.
 	describe(schema, table string) (columns, indexes string, args []any)
 	// classify tells the class of an error that the database or its driver returned,
 	// by its code; false if it is not of theirs.
@@ -56,6 +57,9 @@ type traits struct {
 	// foldsCase is set if names of columns that differ in case are one.
 	foldsCase bool
 	types     columnTypes
+	// changeType is what ALTER TABLE does to change a column's type, with verbs for
+	// the column and the type; empty if it can't.
+	changeType string
 	// tableOptions ends a CREATE TABLE.
 	tableOptions string
 }

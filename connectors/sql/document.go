@@ -10,7 +10,8 @@ import (
 
 // document is what Prepare makes of a delivery: arguments for the driver.
 type document struct {
-	// rows are aligned with the tables of the config; nil for a delete.
+	// rows are aligned with the tables of the config; nil for a delete, and for a table
+	// that does not take the event.
 	rows [][]row
 	// parameters are those of the statements.
 	parameters *event.Object
@@ -37,6 +38,9 @@ func (d *document) MarshalJSON() ([]byte, error) {
 	}
 	o := &event.Object{}
 	for i, t := range d.tables {
+		if d.rows[i] == nil {
+			continue
+		}
 		list := make([]any, len(d.rows[i]))
 		for j, r := range d.rows[i] {
 			list[j] = &event.Object{Names: t.columns, Values: r.values}
@@ -111,8 +115,8 @@ func (t *table) row(scope connector.Scope, version connector.Version) (row, erro
 		}
 		r.values[i] = v
 	}
-	if t.versioned && version.Known {
-		r.values[len(t.trees)] = version.Value
+	if t.version > 0 && version.Known {
+		r.values[t.version] = version.Value
 	}
 	key := make([]any, len(t.key))
 	for i, k := range t.key {

@@ -28,23 +28,32 @@ type server struct {
 	dialect
 	// lock is a statement that makes writers of policies wait until it is undone.
 	lock string
+	// refuse makes policies refuse every row, until accept.
+	refuse, accept string
 }
 
 // each runs a test on every server that the environment names.
 func each(t *testing.T, run func(*testing.T, server)) {
 	t.Helper()
-	for variable, lock := range map[string]string{
-		"POLICYSYNC_E2E_POSTGRES": `LOCK TABLE policies IN ACCESS EXCLUSIVE MODE`,
-		"POLICYSYNC_E2E_MYSQL":    `LOCK TABLES policies WRITE`,
+	for variable, s := range map[string]server{
+		"POLICYSYNC_E2E_POSTGRES": {
+			lock:   `LOCK TABLE policies IN ACCESS EXCLUSIVE MODE`,
+			refuse: `ALTER TABLE policies ADD CONSTRAINT closed CHECK (version < 0) NOT VALID`, accept: `ALTER TABLE policies DROP CONSTRAINT closed`,
+		},
+		"POLICYSYNC_E2E_MYSQL": {
+			lock:   `LOCK TABLES policies WRITE`,
+			refuse: `CREATE TRIGGER closed BEFORE INSERT ON policies FOR EACH ROW SIGNAL SQLSTATE '45000'`, accept: `DROP TRIGGER closed`,
+		},
 	} {
 		t.Run(variable, func(t *testing.T) {
 			text := os.Getenv(variable)
 			if text == "" {
 				t.Skipf("%s is not set", variable)
 			}
-			dsn, d, err := parseDSN(text)
+			var err error
+			s.dsn, s.dialect, err = parseDSN(text)
 			require.NoError(t, err)
-			run(t, server{dsn: dsn, dialect: d, lock: lock})
+			run(t, s)
 		})
 	}
 }
@@ -53,7 +62,7 @@ func each(t *testing.T, run func(*testing.T, server)) {
 func (s server) fresh(t *testing.T) (*url.URL, *sql.DB) {
 	t.Helper()
 	connect := func(dsn *url.URL) *sql.DB {
-		c, err := s.open(dsn)
+		c, err := s.open(dsn, nil)
 		require.NoError(t, err)
 		return sql.OpenDB(c)
 	}
@@ -155,8 +164,8 @@ func TestE2EConformance(t *testing.T) {
 						},
 						connector.Permanent: func(t *testing.T) func() {
 							t.Helper()
-							exec(t, db, `ALTER TABLE policies RENAME TO hidden`)
-							return func() { exec(t, db, `ALTER TABLE hidden RENAME TO policies`) }
+							exec(t, db, s.refuse)
+							return func() { exec(t, db, s.accept) }
 						},
 					},
 					Stall: func(t *testing.T) <-chan struct{} {
@@ -182,7 +191,7 @@ func TestE2EEveryKind(t *testing.T) {
 	each(t, func(t *testing.T, s server) {
 		t.Helper()
 		dsn, db := s.fresh(t)
-		c := newConnector(t, Config{DSN: connector.NewSecret(dsn.String()), Tables: []connector.Named[Table]{kindsTable()}, CreateTables: true})
+		c := newConnector(t, Config{DSN: connector.NewSecret(dsn.String()), Tables: []connector.Named[Table]{kindsTable()}, Schema: schemaCreate})
 		t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
 		_, _, values := everyKind()
 		for range 2 {
@@ -210,7 +219,7 @@ func TestE2EBatchesInParallel(t *testing.T) {
 		t.Helper()
 		dsn, db := s.fresh(t)
 		tables := []connector.Named[Table]{policies(), rules("policy_rules", true)}
-		c := newConnector(t, Config{DSN: connector.NewSecret(dsn.String()), Tables: tables, CreateTables: true})
+		c := newConnector(t, Config{DSN: connector.NewSecret(dsn.String()), Tables: tables, Schema: schemaCreate})
 		t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
 		const pushers, keys, rounds = 4, 50, 6
 		var all sync.WaitGroup
@@ -253,7 +262,7 @@ func TestE2ETwoMembersOneKey(t *testing.T) {
 	each(t, func(t *testing.T, s server) {
 		t.Helper()
 		dsn, db := s.fresh(t)
-		cfg := Config{DSN: connector.NewSecret(dsn.String()), Tables: []connector.Named[Table]{policies()}, CreateTables: true}
+		cfg := Config{DSN: connector.NewSecret(dsn.String()), Tables: []connector.Named[Table]{policies()}, Schema: schemaCreate}
 		members := []*Connector{newConnector(t, cfg), newConnector(t, cfg)}
 		t.Cleanup(func() {
 			for _, c := range members {
@@ -303,7 +312,7 @@ func TestE2EKeysAreExact(t *testing.T) {
 	each(t, func(t *testing.T, s server) {
 		t.Helper()
 		dsn, db := s.fresh(t)
-		c := newConnector(t, Config{DSN: connector.NewSecret(dsn.String()), CreateTables: true, Tables: []connector.Named[Table]{policies()}})
+		c := newConnector(t, Config{DSN: connector.NewSecret(dsn.String()), Schema: schemaCreate, Tables: []connector.Named[Table]{policies()}})
 		t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
 		keys := []string{"a", "A", "ä", "a/ ", "a/"}
 		for i, key := range keys {

@@ -36,6 +36,16 @@ func guardOf(d *connector.Delivery, keys rowKeys) guard {
 	return g
 }
 
+// keep takes over where the rows are in the tables that the event is not for.
+func (g *guard) keep(before guard) {
+	if g.deleted || len(before.keys) == 0 {
+		return
+	}
+	keys := maps.Clone(before.keys)
+	maps.Copy(keys, g.keys)
+	g.keys = keys
+}
+
 // admits reports whether next may be written over g. Equal is enough, so that a
 // replay with a mended mapping takes effect, except over a tombstone: the same
 // record is never both. Offsets tell nothing across partitions, or across two
@@ -168,11 +178,11 @@ func (c *Connector) writeGuards(ctx context.Context, tx *sql.Tx, rows [][]any, o
 func (c *Connector) Inspect(ctx context.Context, keys []string) ([]connector.Held, error) {
 	ctx, cancel := c.bind(ctx)
 	defer cancel()
-	missing, err := c.missingTables(ctx)
+	faults, err := c.compareTable(ctx, c.guards)
 	if err != nil {
 		return nil, c.failure(ctx, err)
 	}
-	if slices.ContainsFunc(missing, func(t *table) bool { return t.name == guardTable }) {
+	if slices.ContainsFunc(faults, func(f fault) bool { return f.kind == schemaCreate }) {
 		return nil, nil // nothing was pushed yet
 	}
 	guards := make(map[string]guard, len(keys))

@@ -90,12 +90,17 @@ func drawRules(t *rapid.T, offset int64) []any {
 // hold the same, which for each key is what its newest record says.
 func TestArrivalOrderChangesNothing(t *testing.T) {
 	t.Parallel()
-	tables := []connector.Named[Table]{policies(), rules("replaced", true), rules("kept", false)}
+	marked, some := rules("marked", true), rules("some", true)
+	marked.Value.DeletedColumn = "deleted_at"
+	some.Value.When = &connector.Expr{Source: "event.even", Program: program(func(s connector.Scope) (any, error) {
+		return s.Event.Offset%2 == 0, nil
+	})}
+	tables := []connector.Named[Table]{policies(), rules("replaced", true), rules("kept", false), marked, some}
 	rapid.Check(t, func(rt *rapid.T) {
 		batchDSN, batchDB := database(t, 0)
 		singleDSN, singleDB := database(t, 0)
-		batched := newConnector(t, Config{DSN: batchDSN, Tables: tables, CreateTables: true})
-		single := newConnector(t, Config{DSN: singleDSN, Tables: tables, CreateTables: true})
+		batched := newConnector(t, Config{DSN: batchDSN, Tables: tables, Schema: schemaCreate})
+		single := newConnector(t, Config{DSN: singleDSN, Tables: tables, Schema: schemaCreate})
 		defer batched.Close(t.Context())
 		defer single.Close(t.Context())
 
@@ -142,9 +147,11 @@ func TestArrivalOrderChangesNothing(t *testing.T) {
 		}
 		require.Empty(rt, cmp.Diff(wantPolicies, dump(t, batchDB, `SELECT id, title, version FROM policies ORDER BY id`)), "(-want +got)")
 		require.Empty(rt, cmp.Diff(wantRules, dump(t, batchDB, `SELECT policy_id, text FROM replaced ORDER BY policy_id, no`)), "(-want +got)")
+		require.Empty(rt, cmp.Diff(wantRules, dump(t, batchDB, `SELECT policy_id, text FROM marked WHERE deleted_at IS NULL ORDER BY policy_id, no`)), "(-want +got)")
 		for _, query := range []string{
 			`SELECT id, title, version FROM policies ORDER BY id`, `SELECT policy_id, no, text FROM replaced ORDER BY policy_id, no`,
 			`SELECT policy_id, no, text FROM kept ORDER BY policy_id, no`,
+			`SELECT policy_id, no, text, deleted_at FROM marked ORDER BY policy_id, no`, `SELECT policy_id, no, text FROM some ORDER BY policy_id, no`,
 			`SELECT key, version, deleted, topic_id, partition, "offset", row_keys FROM policysync_versions ORDER BY key`,
 		} {
 			require.Empty(rt, cmp.Diff(dump(t, singleDB, query), dump(t, batchDB, query)), "%s (-single +batch)", query)

@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"crypto/tls"
 	"database/sql/driver"
 	"errors"
 	"net"
@@ -17,7 +18,7 @@ import (
 // on others a transaction undoes nothing.
 type mysql struct{}
 
-func (mysql) open(dsn *url.URL) (driver.Connector, error) {
+func (mysql) open(dsn *url.URL, secure *tls.Config) (driver.Connector, error) {
 	if dsn.Hostname() == "" || strings.Trim(dsn.Path, "/") == "" {
 		return nil, errDSN
 	}
@@ -30,6 +31,7 @@ func (mysql) open(dsn *url.URL) (driver.Connector, error) {
 	if port == "" {
 		port = "3306"
 	}
+	config.TLS = secure
 	config.Net, config.Addr = "tcp", net.JoinHostPort(dsn.Hostname(), port)
 	config.DBName = strings.Trim(dsn.Path, "/")
 	config.User = dsn.User.Username()
@@ -83,15 +85,15 @@ func (mysql) traits() traits {
 		// The INSERT has locked the rows that it collided with. FOR UPDATE would wait
 		// for all the rows that the SELECT scans, and so deadlock.
 		lockRows:  "",
-		foldsCase: true,
+		foldsCase: true, changeType: "MODIFY COLUMN %s %s",
 		types: columnTypes{
 			text: "LONGTEXT CHARACTER SET utf8mb4",
 			// A key of the default collation would make one row of "a" and "A", and one of
 			// any collation that both MySQL and MariaDB know, of "a" and "a ".
 			key:      "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-			exactKey: "VARBINARY(1024)",
-			boolean:  "BOOLEAN", integer: "BIGINT", float: "DOUBLE", bytes: "LONGBLOB", timestamp: "DATETIME(6)",
-			date: "DATE", clock: "TIME(6)", json: "JSON", decimal: "DECIMAL(%d, %d)", maxPrecision: 65,
+			exactKey: "VARBINARY(1024)", keyBytes: "VARBINARY(255)", uuid: "CHAR(36) CHARACTER SET ascii COLLATE ascii_bin",
+			boolean: "TINYINT(1)", integer: "BIGINT", float: "DOUBLE", bytes: "LONGBLOB", timestamp: "DATETIME(6)",
+			local: "DATETIME(6)", date: "DATE", clock: "TIME(6)", json: "JSON", decimal: "DECIMAL(%d, %d)", maxPrecision: 65,
 		},
 		tableOptions: " ENGINE=InnoDB",
 	}
@@ -102,7 +104,7 @@ func (mysql) describe(schema, table string) (columns, indexes string, args []any
 	if schema != "" {
 		args[0] = schema
 	}
-	return "SELECT '', column_name FROM information_schema.columns WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?",
+	return "SELECT column_name, column_type FROM information_schema.columns WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ?",
 		"SELECT index_name, column_name FROM information_schema.statistics" +
 			" WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND non_unique = 0 AND sub_part IS NULL",
 		args
@@ -130,6 +132,7 @@ func (mysql) classify(err error) (connector.Class, bool) {
 		1044, 1045, 1049, 1129, 1130, 1142, 1143, 1227, 1370, 1698, // access denied, no such database, host blocked
 		1053, 1077, 1079, 1927, // shutdown, connection killed
 		1290, 1792, 1836, // read only
+		1054, 1064, 1146, 1305, // no such column, syntax error, no such table or routine
 		1969, 3024: // statement timeout
 		return connector.Unavailable, true
 	case 1153, // packet too large

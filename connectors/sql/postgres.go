@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"crypto/tls"
 	"database/sql/driver"
 	"errors"
 	"net/url"
@@ -17,7 +18,7 @@ import (
 // postgres is PostgreSQL 12 and later.
 type postgres struct{}
 
-func (postgres) open(dsn *url.URL) (driver.Connector, error) {
+func (postgres) open(dsn *url.URL, secure *tls.Config) (driver.Connector, error) {
 	config, err := pgx.ParseConfig(dsn.String())
 	if err != nil {
 		return nil, errDSN
@@ -25,6 +26,9 @@ func (postgres) open(dsn *url.URL) (driver.Connector, error) {
 	// Arguments go as text whose type the server infers from the column, so that an
 	// integer fits a text column; one round trip, and poolers need no prepared
 	// statements.
+	if secure != nil {
+		config.TLSConfig, config.Fallbacks = secure, nil
+	}
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	return stdlib.GetConnector(*config), nil
 }
@@ -37,16 +41,16 @@ func (d postgres) onCollision(key, others []string) string { return onConflict(d
 
 func (postgres) scalar(v any) (any, error) {
 	if t, ok := v.(time.Time); ok {
-		return t.UTC().Format(time.RFC3339Nano), nil
+		return t.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano), nil
 	}
 	return v, nil
 }
 
 func (postgres) traits() traits {
-	return traits{lockRows: " FOR UPDATE", types: columnTypes{
+	return traits{lockRows: " FOR UPDATE", changeType: "ALTER COLUMN %s TYPE %s", types: columnTypes{
 		text: "text", key: "text", exactKey: "text", boolean: "boolean", integer: "bigint", float: "double precision",
-		bytes: "bytea", timestamp: "timestamptz", date: "date", clock: "time", json: "jsonb", decimal: "numeric(%d, %d)",
-		maxPrecision: 1000,
+		bytes: "bytea", keyBytes: "bytea", timestamp: "timestamptz", local: "timestamp", date: "date", clock: "time", json: "jsonb",
+		uuid: "uuid", decimal: "numeric(%d, %d)", maxPrecision: 1000,
 	}}
 }
 
@@ -55,7 +59,7 @@ func (d postgres) describe(schema, table string) (columns, indexes string, args 
 	if schema != "" {
 		name = d.quote(schema) + "." + name
 	}
-	return `SELECT '', attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
+	return `SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
 		`SELECT i.indexrelid::text, a.attname FROM pg_index i JOIN pg_attribute a
 			ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts-1])
 			WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL`,
@@ -70,7 +74,9 @@ func (postgres) classify(err error) (connector.Class, bool) {
 	}
 	switch e.Code {
 	case "42501", // insufficient_privilege: our credentials are wrong, not the policy
-		"25006": // read_only_sql_transaction: a standby
+		"25006",                            // read_only_sql_transaction: a standby
+		"42P01", "42703", "42704", "3F000", // no such table, column, type or schema: it was there when we checked
+		"42P10", "42601", "42883": // no such unique index, syntax error, no such routine
 		return connector.Unavailable, true
 	case "55P03", // lock_not_available
 		"25P02", "25P03": // the transaction ended under us
@@ -97,9 +103,9 @@ func classOfState(state string) connector.Class {
 		"22",                         // data exception
 		"23",                         // constraint violation
 		"26", "2B", "2F", "34", "38", // in routines and triggers
-		"39", "3B", "3F", "44", // check option violation
+		"39", "3B", "44", // check option violation
 		"45", "P0", // raised by a routine or a trigger
-		"42", // syntax error, no such table, column or routine
+		"42", // an operand of the wrong type
 		"54": // program limit exceeded
 		return connector.Permanent
 	}

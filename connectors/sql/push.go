@@ -27,10 +27,14 @@ func (c *Connector) push(ctx context.Context, ds []*connector.Delivery) ([]conne
 	ctx, cancel := c.bind(ctx)
 	defer cancel()
 	receipts, err := c.transact(ctx, ds)
-	if err != nil {
-		return nil, c.failure(ctx, err)
+	if err == nil {
+		return receipts, nil
 	}
-	return receipts, nil
+	err = c.failure(ctx, err)
+	if len(ds) == 1 {
+		err = fmt.Errorf("%s policy %q: %w", ds[0].Op, ds[0].Key, c.explain(ctx, ds[0], err))
+	}
+	return nil, err
 }
 
 func (c *Connector) transact(ctx context.Context, ds []*connector.Delivery) ([]connector.Receipt, error) {
@@ -89,6 +93,7 @@ func admit(held map[string]guard, ds []*connector.Delivery) (
 			continue
 		}
 		admitted = append(admitted, admission{delivery: d, document: doc, prior: before.keys})
+		next.keep(before)
 		now[d.Key], changed[d.Key] = next, next
 	}
 	return receipts, admitted, changed, nil
@@ -107,6 +112,9 @@ func (c *Connector) failure(ctx context.Context, err error) error {
 		return err
 	}
 	if class, ok := c.dialect.classify(err); ok {
+		if class == connector.Unavailable {
+			c.ready.Store(false) // the tables may have changed, or be another server's
+		}
 		return &connector.Error{Class: class, Err: err}
 	}
 	var network net.Error

@@ -9,30 +9,61 @@ import (
 	"github.com/hms-sme/policysync/pkg/connector"
 )
 
+// The values of the schema option.
+const (
+	schemaCheck  = "check"
+	schemaCreate = "create"
+	schemaEvolve = "evolve"
+)
+
+// fault is what does not fit between a table and the config.
+type fault struct {
+	table *table
+	text  string
+	// cure is a statement that mends it, empty if none does that loses nothing.
+	cure string
+	// kind says which value of the schema option lets the connector run the cure;
+	// empty: none does.
+	kind string
+}
+
+func (f fault) String() string {
+	if f.cure == "" {
+		return f.text
+	}
+	return f.text + ": " + f.cure
+}
+
 // Check implements [connector.Checker]: can the database be reached, are we let
-// in, do the tables have the columns and the keys that the config names. A table
-// that the first push would create may be missing.
+// in, do the tables have the columns, types and keys that the config wants. What
+// the first push would mend is no error.
 func (c *Connector) Check(ctx context.Context) error {
 	ctx, cancel := c.bind(ctx)
 	defer cancel()
-	if _, err := c.missingTables(ctx); err != nil {
+	faults, err := c.faults(ctx)
+	if err == nil {
+		err = c.unmended(faults)
+	}
+	if err != nil {
 		return c.failure(ctx, err)
 	}
 	return nil
 }
 
-// fitTables makes the missing tables that are ours to make and checks the others,
-// until all fit.
+// fitTables makes the tables fit as far as the config lets us, until all do.
 func (c *Connector) fitTables(ctx context.Context) error {
 	if c.ready.Load() {
 		return nil
 	}
-	missing, err := c.missingTables(ctx)
+	faults, err := c.faults(ctx)
 	if err != nil {
 		return err
 	}
-	for _, t := range missing {
-		if err := c.createTable(ctx, t); err != nil {
+	if err := c.unmended(faults); err != nil {
+		return err
+	}
+	for _, f := range faults {
+		if err := c.mend(ctx, f); err != nil {
 			return err
 		}
 	}
@@ -40,90 +71,126 @@ func (c *Connector) fitTables(ctx context.Context) error {
 	return nil
 }
 
-// missingTables returns the tables that are to be created. Its error names all
-// that does not fit; it is permanent, since no attempt cures it.
-func (c *Connector) missingTables(ctx context.Context) ([]*table, error) {
-	guards := newGuardTable(c.dialect)
-	var missing []*table
-	var faults []string
-	for _, t := range append([]*table{guards}, c.shape.tables()...) {
-		exists, faultsOf, err := c.compareTable(ctx, t)
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("describe table %q: %w", t.name, err)
-		case exists:
-			faults = append(faults, faultsOf...)
-		case c.createTables || t == guards:
-			missing = append(missing, t)
-		default:
-			faults = append(faults, fmt.Sprintf("table %q does not exist", t.name))
-		}
+// mends reports whether the connector may run the cure. The table of the guards is
+// its own.
+func (c *Connector) mends(f fault) bool {
+	switch f.kind {
+	case schemaCreate:
+		return c.schema == schemaCreate || c.schema == schemaEvolve || f.table.name == guardTable
+	case schemaEvolve:
+		return c.schema == schemaEvolve
 	}
-	if faults != nil {
-		return nil, connector.AsPermanent(fmt.Errorf("check tables: %s", strings.Join(faults, "; ")))
-	}
-	return missing, nil
+	return false
 }
 
-// createTable creates a table, or lets another member of the group have done it.
-func (c *Connector) createTable(ctx context.Context, t *table) error {
-	ddl := t.definition()
-	_, err := c.db.ExecContext(ctx, ddl)
+// unmended returns an error that names all faults that are not ours to mend. It
+// holds the target: the table or the config is wrong, not the policy.
+func (c *Connector) unmended(faults []fault) error {
+	var left []string
+	for _, f := range faults {
+		if !c.mends(f) {
+			left = append(left, f.String())
+		}
+	}
+	if left == nil {
+		return nil
+	}
+	return connector.AsUnavailable(fmt.Errorf("check tables: %s", strings.Join(left, "; ")))
+}
+
+// mend runs a cure, or lets another member of the group have done it.
+func (c *Connector) mend(ctx context.Context, f fault) error {
+	_, err := c.db.ExecContext(ctx, f.cure)
 	if err == nil {
-		c.log.InfoContext(ctx, "created table", "table", t.name)
+		c.log.InfoContext(ctx, "changed the database's schema", "table", f.table.name, "statement", f.cure)
 		return nil
 	}
-	if exists, faults, again := c.compareTable(ctx, t); exists && faults == nil && again == nil {
+	if faults, again := c.compareTable(ctx, f.table); again == nil && !slices.Contains(faults, f) {
 		return nil
 	}
-	return fmt.Errorf("create table %q: %w; create it with: %s", t.name, err, ddl)
+	return fmt.Errorf("change schema: %s: %w; run it yourself: %s", f.text, err, f.cure)
+}
+
+// faults compares all tables with the config.
+func (c *Connector) faults(ctx context.Context) ([]fault, error) {
+	var faults []fault
+	for _, t := range append([]*table{c.guards}, c.shape.tables()...) {
+		found, err := c.compareTable(ctx, t)
+		if err != nil {
+			return nil, fmt.Errorf("describe table %q: %w", t.name, err)
+		}
+		faults = append(faults, found...)
+	}
+	return faults, nil
 }
 
 // compareTable compares a table of the database with the config.
-func (c *Connector) compareTable(ctx context.Context, t *table) (exists bool, faults []string, err error) {
-	schema, name := splitTable(t.name)
-	columns, indexes, args := c.dialect.describe(schema, name)
-	groups, err := c.readGroups(ctx, columns, args)
-	if err != nil || len(groups) == 0 {
-		return false, nil, err
+func (c *Connector) compareTable(ctx context.Context, t *table) ([]fault, error) {
+	columns, indexes, args := c.dialect.describe(splitTable(t.name))
+	have, err := c.readPairs(ctx, columns, args)
+	if err != nil {
+		return nil, err
 	}
-	same := func(want string) func(string) bool {
-		return func(have string) bool {
-			return have == want || c.dialect.traits().foldsCase && strings.EqualFold(have, want)
+	if len(have) == 0 {
+		return []fault{{t, fmt.Sprintf("table %q does not exist", t.name), t.definition(), schemaCreate}}, nil
+	}
+	var faults []fault
+	for i, name := range t.columns {
+		found := slices.IndexFunc(have, func(h [2]string) bool { return c.same(h[0], name) })
+		if found < 0 {
+			faults = append(faults, t.missing(i))
+		} else if f, ok := t.misfit(i, parseType(have[found][1])); ok {
+			faults = append(faults, f)
 		}
 	}
-	for _, want := range t.columns {
-		if !slices.ContainsFunc(groups[""], same(want)) {
-			faults = append(faults, fmt.Sprintf("table %q has no column %q", t.name, want))
-		}
-	}
-	if groups, err = c.readGroups(ctx, indexes, args); err != nil {
-		return false, nil, err
+	pairs, err := c.readPairs(ctx, indexes, args)
+	if err != nil {
+		return nil, err
 	}
 	key := t.keyColumns()
-	for _, index := range groups {
-		lacks := func(column string) bool { return !slices.ContainsFunc(index, same(column)) }
-		if len(index) == len(key) && !slices.ContainsFunc(key, lacks) {
-			return true, faults, nil
-		}
+	if !c.unique(pairs, key) {
+		faults = append(faults, fault{t, fmt.Sprintf("table %q has no primary key or unique index on exactly %q", t.name, key), "", ""})
 	}
-	return true, append(faults, fmt.Sprintf("table %q has no primary key or unique index on exactly %q", t.name, key)), nil
+	return faults, nil
 }
 
-// readGroups reads pairs of a group and a column.
-func (c *Connector) readGroups(ctx context.Context, query string, args []any) (map[string][]string, error) {
+// same reports whether two names are one column.
+func (c *Connector) same(a, b string) bool {
+	return a == b || c.dialect.traits().foldsCase && strings.EqualFold(a, b)
+}
+
+// unique reports whether one of the indexes, given as pairs of an index and a
+// column, is on exactly the columns of key.
+func (c *Connector) unique(pairs [][2]string, key []string) bool {
+	indexes := map[string][]string{}
+	for _, p := range pairs {
+		indexes[p[0]] = append(indexes[p[0]], p[1])
+	}
+	for _, index := range indexes {
+		lacks := func(column string) bool {
+			return !slices.ContainsFunc(index, func(have string) bool { return c.same(have, column) })
+		}
+		if len(index) == len(key) && !slices.ContainsFunc(key, lacks) {
+			return true
+		}
+	}
+	return false
+}
+
+// readPairs reads rows of two texts.
+func (c *Connector) readPairs(ctx context.Context, query string, args []any) ([][2]string, error) {
 	rows, err := c.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	groups := map[string][]string{}
+	var pairs [][2]string
 	for rows.Next() {
-		var group, column string
-		if err := rows.Scan(&group, &column); err != nil {
+		var p [2]string
+		if err := rows.Scan(&p[0], &p[1]); err != nil {
 			return nil, err
 		}
-		groups[group] = append(groups[group], column)
+		pairs = append(pairs, p)
 	}
-	return groups, rows.Err()
+	return pairs, rows.Err()
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,19 +23,21 @@ import (
 func TestCheckNamesAllThatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	dsn, db := database(t, 0)
-	exec(t, db, `CREATE TABLE policies (ID TEXT, subject TEXT)`, `CREATE UNIQUE INDEX some ON policies (id) WHERE subject = ''`)
+	exec(t, db, `CREATE TABLE policies (ID TEXT, subject TEXT, version BLOB)`, `CREATE UNIQUE INDEX some ON policies (id) WHERE subject = ''`)
 	tables := []connector.Named[Table]{policies(), rules("policy_rules", true)}
 	c := newConnector(t, Config{DSN: dsn, Tables: tables})
 	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
 	_, pushed := c.Push(t.Context(), prepared(t, c, change{key: "a", deleted: true}))
 	for _, err := range []error{c.Check(t.Context()), pushed} {
-		require.EqualError(t, err, `check tables: table "policies" has no column "title"; table "policies" has no column "version"; `+
-			`table "policies" has no primary key or unique index on exactly ["id"]; table "policy_rules" does not exist`)
-		require.Equal(t, connector.Permanent, connector.Classify(err))
+		require.ErrorContains(t, err, `check tables: table "policies" has no column "title": ALTER TABLE "policies" ADD COLUMN "title" TEXT; `+
+			`column "version" of table "policies" is BLOB, its values need INTEGER; `+
+			`table "policies" has no primary key or unique index on exactly ["id"]; table "policy_rules" does not exist: `+
+			`CREATE TABLE "policy_rules" ("policy_id" TEXT NOT NULL, "no" INTEGER NOT NULL, "text" TEXT, PRIMARY KEY ("policy_id", "no"))`)
+		require.Equal(t, connector.Unavailable, connector.Classify(err), "nothing is wrong with the policy")
 	}
 
 	exec(t, db, `DROP TABLE policies`)
-	creating := newConnector(t, Config{DSN: dsn, Tables: tables, CreateTables: true})
+	creating := newConnector(t, Config{DSN: dsn, Tables: tables, Schema: schemaCreate})
 	t.Cleanup(func() { require.NoError(t, creating.Close(t.Context())) })
 	require.NoError(t, creating.Check(t.Context()))
 	held, err := creating.Inspect(t.Context(), []string{"a"})
@@ -42,7 +46,85 @@ func TestCheckNamesAllThatDoesNotFit(t *testing.T) {
 	require.Empty(t, dump(t, db, `SELECT name FROM sqlite_schema`), "a check changes nothing")
 }
 
-func TestTellsHowToCreateATable(t *testing.T) {
+// What each value of schema lets the connector do about a table without a column.
+func TestSchemaEvolves(t *testing.T) {
+	t.Parallel()
+	for schema, mended := range map[string]bool{schemaCheck: false, schemaCreate: false, schemaEvolve: true} {
+		dsn, db := database(t, 0)
+		exec(t, db, `CREATE TABLE policies (id TEXT PRIMARY KEY, version INTEGER)`, `INSERT INTO policies VALUES ('old', 1)`)
+		c := newConnector(t, Config{DSN: dsn, Tables: []connector.Named[Table]{policies()}, Schema: schema})
+		t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+		_, err := c.Push(t.Context(), prepared(t, c, change{key: "a", version: 1, offset: 1, fields: object("id", "a", "title", "t")}))
+		if !mended {
+			require.ErrorContains(t, err, `ALTER TABLE "policies" ADD COLUMN "title" TEXT`)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, []string{"a t", "old <nil>"}, dump(t, db, `SELECT id, title FROM policies ORDER BY id`))
+	}
+}
+
+// A table that goes while the target runs holds the target, and says why; nothing
+// becomes a dead letter.
+func TestTableDroppedWhileRunning(t *testing.T) {
+	t.Parallel()
+	dsn, db := database(t, 0)
+	create := `CREATE TABLE policies (id TEXT PRIMARY KEY, title TEXT, version INTEGER)`
+	exec(t, db, create)
+	c := newConnector(t, Config{DSN: dsn, Tables: []connector.Named[Table]{policies()}})
+	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+	push := func() error {
+		_, err := c.Push(t.Context(), prepared(t, c, change{key: "a", version: 1, offset: 1, fields: object("id", "a", "title", "t")}))
+		return err
+	}
+	require.NoError(t, push())
+	exec(t, db, `DROP TABLE policies`)
+	for _, want := range []string{"no such table: policies", `check tables: table "policies" does not exist: CREATE TABLE "policies"`} {
+		err := push()
+		require.ErrorContains(t, err, want)
+		require.Equal(t, connector.Unavailable, connector.Classify(err))
+	}
+	exec(t, db, create)
+	require.NoError(t, push())
+}
+
+func TestColumnTypes(t *testing.T) {
+	t.Parallel()
+	logical := func(kind event.Kind, name string) *event.Type {
+		return &event.Type{Kind: kind, Logical: name, Precision: 12, Scale: 2}
+	}
+	all := map[string]*event.Type{
+		"text": {Kind: event.String}, "enum": {Kind: event.Enum}, "uuid": logical(event.String, event.LogicalUUID),
+		"boolean": {Kind: event.Boolean}, "int": {Kind: event.Int}, "long": {Kind: event.Long}, "double": {Kind: event.Double},
+		"bytes": {Kind: event.Bytes}, "fee": logical(event.Bytes, event.LogicalDecimal), "day": logical(event.Int, event.LogicalDate),
+		"clock": logical(event.Long, event.LogicalTimeMicros), "at": logical(event.Long, event.LogicalTimestampMillis),
+		"local": logical(event.Long, event.LogicalLocalMicros), "rec": {Kind: event.Rec}, "list": {Kind: event.Array}, "": nil,
+	}
+	for dialect, columns := range map[dialect]map[string]string{
+		postgres{}: {
+			"character varying(200)": "text enum uuid boolean int long double fee day clock at local rec list", "text": "text enum uuid boolean int long double fee day clock at local rec list", "uuid": "*",
+			"boolean": "boolean", "integer": "int long", "numeric": "int long double fee", "numeric(12,2)": "int long double fee", "numeric(11,2)": "int long double",
+			"numeric(12,1)": "int long double", "double precision": "int long double", "bytea": "bytes", "date": "text enum uuid day",
+			"timestamp(3) with time zone": "text enum uuid at local day", "timestamp without time zone": "text enum uuid at local day",
+			"time without time zone": "text enum uuid clock", "jsonb": "text enum uuid rec list", "mood": "*", "int8range": "*", "text[]": "*",
+		},
+		mysql{}: {
+			"tinyint(1)": "boolean int long", "bigint(20) unsigned": "boolean int long", "datetime(6)": "text enum uuid at local day",
+			"longtext": "text enum uuid boolean int long double fee day clock at local rec list", "enum('a','b')": "text enum uuid boolean int long double fee day clock at local rec list",
+		},
+		sqlite{}: {"INTEGER": "boolean int long", "TEXT": "text enum uuid boolean int long double fee day clock at local rec list", "": "*"},
+	} {
+		for name, want := range columns {
+			for kind, values := range all {
+				held := parseType(name).holds(values, dialect.traits().types.of(values, false))
+				expected := want == "*" || values == nil || slices.Contains(strings.Fields(want), kind)
+				require.Equal(t, expected, held, "%T: %s values in a column %q", dialect, kind, name)
+			}
+		}
+	}
+}
+
+func TestTellsHowToCreateTheTableOfGuards(t *testing.T) {
 	t.Parallel()
 	dsn, db := database(t, 0)
 	exec(t, db, `CREATE TABLE policies (id TEXT PRIMARY KEY, title TEXT, version INTEGER)`)
@@ -51,8 +133,8 @@ func TestTellsHowToCreateATable(t *testing.T) {
 	c := newConnector(t, Config{DSN: connector.NewSecret(text + "&_pragma=query_only(1)"), Tables: []connector.Named[Table]{policies()}})
 	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
 	_, err = c.Push(t.Context(), prepared(t, c, change{key: "a", deleted: true}))
-	require.ErrorContains(t, err, `create table "policysync_versions": `)
-	require.ErrorContains(t, err, "; create it with: "+"CREATE TABLE \"policysync_versions\" (\n  \"target\" TEXT NOT NULL,")
+	require.ErrorContains(t, err, `change schema: table "policysync_versions" does not exist: `)
+	require.ErrorContains(t, err, `; run it yourself: CREATE TABLE "policysync_versions" ("target" TEXT NOT NULL, `)
 	require.Equal(t, connector.Unavailable, connector.Classify(err))
 }
 
@@ -95,7 +177,7 @@ func kindsTable() connector.Named[Table] {
 func TestCreatesTablesForEveryKind(t *testing.T) {
 	t.Parallel()
 	dsn, db := database(t, 0)
-	c := newConnector(t, Config{DSN: dsn, Tables: []connector.Named[Table]{kindsTable()}, CreateTables: true})
+	c := newConnector(t, Config{DSN: dsn, Tables: []connector.Named[Table]{kindsTable()}, Schema: schemaCreate})
 	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
 	_, _, values := everyKind()
 	_, err := c.Push(t.Context(), prepared(t, c, change{key: "k", version: 1, offset: 1, fields: values}))
@@ -147,7 +229,7 @@ func TestClassify(t *testing.T) {
 	}{
 		{"unique violation", postgres{}, state("23505"), connector.Permanent},
 		{"numeric value out of range", postgres{}, state("22003"), connector.Permanent},
-		{"undefined column", postgres{}, state("42703"), connector.Permanent},
+		{"undefined column", postgres{}, state("42703"), connector.Unavailable},
 		{"raise exception", postgres{}, state("P0001"), connector.Permanent},
 		{"deadlock", postgres{}, state("40P01"), connector.Transient},
 		{"serialization", postgres{}, state("40001"), connector.Transient},
@@ -160,7 +242,7 @@ func TestClassify(t *testing.T) {
 		{"duplicate entry", mysql{}, number(1062, "23000"), connector.Permanent},
 		{"data too long", mysql{}, number(1406, "22001"), connector.Permanent},
 		{"incorrect value", mysql{}, number(1366, "HY000"), connector.Permanent},
-		{"no such table", mysql{}, number(1146, "42S02"), connector.Permanent},
+		{"no such table", mysql{}, number(1146, "42S02"), connector.Unavailable},
 		{"signal", mysql{}, number(1644, "45000"), connector.Permanent},
 		{"packet too large", mysql{}, mysqldriver.ErrPktTooLarge, connector.Permanent},
 		{"deadlock", mysql{}, number(1213, "40001"), connector.Transient},

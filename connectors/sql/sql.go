@@ -33,9 +33,10 @@ type Connector struct {
 	dialect dialect
 	db      *sql.DB
 	shape   shape
-	// createTables is of the config.
-	createTables bool
-	log          *slog.Logger
+	// schema is of the config; guards is the table of the guards.
+	schema string
+	guards *table
+	log    *slog.Logger
 	// ready is set once the tables were found to fit, or made.
 	ready atomic.Bool
 	// closed ends with Close, and every push with it.
@@ -66,12 +67,16 @@ func New(_ context.Context, cfg *Config, env connector.Env) (connector.Connector
 	if err != nil {
 		return nil, err
 	}
-	if _, err := d.open(u); err != nil {
+	secure, err := cfg.TLS.config(u)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.open(u, secure); err != nil {
 		return nil, err
 	}
 	c := &Connector{
-		target: env.Target, dialect: d, createTables: cfg.CreateTables, log: env.Logger,
-		db: sql.OpenDB(&dialer{dsn: cfg.DSN, dialect: d}),
+		target: env.Target, dialect: d, schema: cfg.Schema, guards: newGuardTable(d), log: env.Logger,
+		db: sql.OpenDB(&dialer{dsn: cfg.DSN, tls: cfg.TLS, dialect: d}),
 	}
 	c.closed, c.close = context.WithCancelCause(context.Background())
 	if cfg.Statement != nil {
@@ -143,10 +148,11 @@ func (c *Connector) bind(ctx context.Context) (context.Context, context.CancelFu
 	}
 }
 
-// dialer connects with the DSN as it is now, so that a rotated password takes
-// effect with the next connection.
+// dialer connects with the DSN and the certificates as they are now, so that rotated
+// ones take effect with the next connection.
 type dialer struct {
 	dsn     connector.Secret
+	tls     *TLS
 	dialect dialect
 }
 
@@ -171,7 +177,11 @@ func (d *dialer) connect(ctx context.Context) (driver.Conn, error) {
 	if dialect != d.dialect {
 		return nil, errors.New("dsn names another kind of database than at the start")
 	}
-	c, err := dialect.open(u)
+	secure, err := d.tls.config(u)
+	if err != nil {
+		return nil, err
+	}
+	c, err := dialect.open(u, secure)
 	if err != nil {
 		return nil, err
 	}

@@ -146,8 +146,11 @@ type change struct {
 
 func (c change) delivery() *connector.Delivery {
 	e := &event.Event{
-		Record: &event.Record{Position: event.Position{Topic: "policies", TopicID: event.TopicID{7}, Partition: c.partition, Offset: c.offset}},
-		Key:    c.key, HasKey: true,
+		Record: &event.Record{
+			Position:  event.Position{Topic: "policies", TopicID: event.TopicID{7}, Partition: c.partition, Offset: c.offset},
+			Timestamp: time.Unix(c.offset, 0),
+		},
+		Key: c.key, HasKey: true,
 	}
 	d := &connector.Delivery{
 		ID: fmt.Sprintf("policies-%d-%d", c.partition, c.offset), Target: "legacy", Key: c.key, Op: connector.Delete, Event: e, Attempt: 1,
@@ -206,10 +209,15 @@ func TestConformance(t *testing.T) {
 					return readPolicies(t, db)
 				},
 				Fail: map[connector.Class]func(*testing.T) func(){
-					connector.Permanent: func(t *testing.T) func() {
+					connector.Unavailable: func(t *testing.T) func() {
 						t.Helper()
 						exec(t, db, `ALTER TABLE policies RENAME TO hidden`)
 						return func() { exec(t, db, `ALTER TABLE hidden RENAME TO policies`) }
+					},
+					connector.Permanent: func(t *testing.T) func() {
+						t.Helper()
+						exec(t, db, `CREATE TRIGGER refuse BEFORE INSERT ON policies BEGIN SELECT RAISE(ABORT, 'closed'); END`)
+						return func() { exec(t, db, `DROP TRIGGER refuse`) }
 					},
 				},
 				Stall: func(t *testing.T) <-chan struct{} {
@@ -237,7 +245,7 @@ func lock(tb testing.TB, db *sql.DB) {
 func TestLockIsTransient(t *testing.T) {
 	t.Parallel()
 	dsn, db := database(t, time.Millisecond)
-	c := newConnector(t, Config{DSN: dsn, Tables: []connector.Named[Table]{policies()}, CreateTables: true})
+	c := newConnector(t, Config{DSN: dsn, Tables: []connector.Named[Table]{policies()}, Schema: schemaCreate})
 	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
 	d := prepared(t, c, change{key: "a", version: 1, fields: object("id", "a", "title", "A")})
 	_, err := c.Push(t.Context(), d)
@@ -272,4 +280,66 @@ func TestDSNIsRefusedWithoutQuotingIt(t *testing.T) {
 		require.ErrorIs(t, err, errDSN, dsn)
 		require.NotContains(t, err.Error(), "hunter2")
 	}
+}
+
+// A row that goes is marked with the time of the record that deletes it, once, and
+// comes back unmarked.
+func TestDeletedColumn(t *testing.T) {
+	t.Parallel()
+	dsn, db := database(t, 0)
+	policy, rule := policies(), rules("policy_rules", true)
+	policy.Value.DeletedColumn, rule.Value.DeletedColumn = "deleted_at", "gone"
+	c := newConnector(t, Config{DSN: dsn, Schema: schemaCreate, Tables: []connector.Named[Table]{policy, rule}})
+	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+	list := func(n int64) []any {
+		var l []any
+		for no := range n {
+			l = append(l, object("no", no, "text", "t"))
+		}
+		return l
+	}
+	push := func(offset int64, rules int64) {
+		t.Helper()
+		ch := change{key: "a", version: offset, offset: offset, deleted: rules < 0}
+		if !ch.deleted {
+			ch.fields = object("id", "a", "title", "t", "rules", list(rules))
+		}
+		_, err := c.Push(t.Context(), prepared(t, c, ch))
+		require.NoError(t, err)
+	}
+	want := func(policy string, rules ...string) {
+		t.Helper()
+		require.Equal(t, []string{policy}, dump(t, db, `SELECT id, deleted_at FROM policies`))
+		require.Equal(t, rules, dump(t, db, `SELECT no, gone FROM policy_rules ORDER BY no`))
+	}
+	push(1, 3)
+	want("a <nil>", "0 <nil>", "1 <nil>", "2 <nil>")
+	push(2, 1)
+	want("a <nil>", "0 <nil>", "1 1970-01-01T00:00:02Z", "2 1970-01-01T00:00:02Z")
+	push(3, -1)
+	want("a 1970-01-01T00:00:03Z", "0 1970-01-01T00:00:03Z", "1 1970-01-01T00:00:02Z", "2 1970-01-01T00:00:02Z")
+	push(4, 2)
+	want("a <nil>", "0 <nil>", "1 <nil>", "2 1970-01-01T00:00:02Z")
+}
+
+// An event that a table is not for leaves its rows alone, and what is known of
+// them, so that a tombstone still finds them.
+func TestWhen(t *testing.T) {
+	t.Parallel()
+	dsn, db := database(t, 0)
+	visits := rules("visits", true)
+	visits.Value.When = path("event.visited", event.Boolean).Expr
+	c := newConnector(t, Config{DSN: dsn, Schema: schemaCreate, Tables: []connector.Named[Table]{policies(), visits}})
+	t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+	for i, visited := range []bool{true, false} {
+		_, err := c.Push(t.Context(), prepared(t, c, change{key: "a", version: int64(i), offset: int64(i), fields: object(
+			"id", "a", "title", fmt.Sprint(i), "visited", visited, "rules", []any{object("no", int64(i), "text", "t")},
+		)}))
+		require.NoError(t, err)
+	}
+	require.Equal(t, []string{"a 1"}, dump(t, db, `SELECT id, title FROM policies`))
+	require.Equal(t, []string{"0"}, dump(t, db, `SELECT no FROM visits`))
+	_, err := c.Push(t.Context(), prepared(t, c, change{key: "a", offset: 2, deleted: true}))
+	require.NoError(t, err)
+	require.Empty(t, dump(t, db, `SELECT no FROM visits`))
 }

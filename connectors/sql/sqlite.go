@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"crypto/tls"
 	"database/sql/driver"
 	"errors"
 	"net/url"
@@ -14,7 +15,10 @@ import (
 // sqlite is SQLite 3, in a file.
 type sqlite struct{}
 
-func (sqlite) open(dsn *url.URL) (driver.Connector, error) {
+func (sqlite) open(dsn *url.URL, secure *tls.Config) (driver.Connector, error) {
+	if secure != nil {
+		return nil, errNoTLS
+	}
 	// sqlite:///srv/a.db is absolute, sqlite://a.db is not.
 	file := dsn.Host + dsn.Path
 	q, err := url.ParseQuery(dsn.RawQuery)
@@ -50,7 +54,7 @@ func (sqlite) scalar(v any) (any, error) {
 func (sqlite) traits() traits {
 	return traits{oneWriter: true, foldsCase: true, types: columnTypes{
 		text: "TEXT", key: "TEXT", exactKey: "TEXT", boolean: "INTEGER", integer: "INTEGER", float: "REAL", bytes: "BLOB",
-		timestamp: "TEXT", date: "TEXT", clock: "TEXT", json: "TEXT", decimal: "TEXT",
+		keyBytes: "BLOB", uuid: "TEXT", timestamp: "TEXT", local: "TEXT", date: "TEXT", clock: "TEXT", json: "TEXT", decimal: "TEXT",
 	}}
 }
 
@@ -58,7 +62,7 @@ func (sqlite) describe(schema, table string) (columns, indexes string, args []an
 	if schema == "" {
 		schema = "main"
 	}
-	return `SELECT '', name FROM pragma_table_info(?1, ?2)`,
+	return `SELECT name, type FROM pragma_table_info(?1, ?2)`,
 		`SELECT l.name, i.name FROM pragma_index_list(?1, ?2) l JOIN pragma_index_info(l.name, ?2) i
 			WHERE l."unique" = 1 AND l.partial = 0
 			UNION ALL SELECT 'the primary key', name FROM pragma_table_info(?1, ?2) WHERE pk > 0`,
@@ -73,12 +77,12 @@ func (sqlite) classify(err error) (connector.Class, bool) {
 	}
 	const primary = 0xff
 	switch e.Code() & primary {
-	case 1, // ERROR: no such table or column, a syntax error
-		18,     // TOOBIG
+	case 18, // TOOBIG
 		19, 20, // CONSTRAINT, MISMATCH
 		25: // RANGE
 		return connector.Permanent, true
-	case 3, 7, 8, 10, 11, 13, 14, 23, 26: // PERM, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, AUTH, NOTADB
+	case 1, // ERROR: no such table or column, a syntax error
+		3, 7, 8, 10, 11, 13, 14, 23, 26: // PERM, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, AUTH, NOTADB
 		return connector.Unavailable, true
 	}
 	return connector.Transient, true // BUSY, LOCKED, INTERRUPT and what else passes

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // table is one table of the config, as the code wants it.
@@ -16,9 +18,12 @@ type table struct {
 	name    string
 	dialect dialect
 	columns []string
-	// trees give the columns, except the last one if the table is versioned.
-	trees     []*connector.Tree
-	versioned bool
+	// trees give the columns but those of the version and the time of the deletion,
+	// whose indexes are version and deleted: 0 if the table has none.
+	trees            []*connector.Tree
+	version, deleted int
+	// when is nil if the table takes every event.
+	when *connector.Expr
 	// key are the indexes of the columns that identify a row, own those of them
 	// that do not depend on the item of each.
 	key, own []int
@@ -45,6 +50,9 @@ func newTables(d dialect, config []connector.Named[Table]) *tableSet {
 
 func newTable(d dialect, name string, c *Table) *table {
 	t := &table{name: name, dialect: d, replace: c.Replace}
+	if !c.When.IsZero() {
+		t.when = c.When
+	}
 	t.each, t.as = c.Loop()
 	for _, f := range c.Map.Fields {
 		t.columns = append(t.columns, f.Name)
@@ -58,7 +66,10 @@ func newTable(d dialect, name string, c *Table) *table {
 		}
 	}
 	if c.VersionColumn != "" {
-		t.columns, t.versioned = append(t.columns, c.VersionColumn), true
+		t.version, t.columns = len(t.columns), append(t.columns, c.VersionColumn)
+	}
+	if c.DeletedColumn != "" {
+		t.deleted, t.columns = len(t.columns), append(t.columns, c.DeletedColumn)
 	}
 	return t
 }
@@ -81,6 +92,13 @@ func (s *tableSet) document(d *connector.Delivery) (*document, error) {
 	}
 	doc.rows = make([][]row, len(s.list))
 	for i, t := range s.list {
+		takes, err := t.takes(d.Event)
+		if err != nil {
+			return nil, err
+		}
+		if !takes {
+			continue
+		}
 		rows, own, err := t.rowsOf(d)
 		if err != nil {
 			return nil, fmt.Errorf("make rows of table %q: %w", t.name, err)
@@ -107,12 +125,40 @@ func (s *tableSet) tombstone(d *connector.Delivery, keys rowKeys) error {
 }
 
 func (s *tableSet) write(ctx context.Context, tx *sql.Tx, admitted []admission) error {
+	for len(admitted) > 0 {
+		n := s.fold(admitted)
+		if err := s.writeFolded(ctx, tx, admitted[:n]); err != nil {
+			return err
+		}
+		admitted = admitted[n:]
+	}
+	return nil
+}
+
+// fold returns how many of the deliveries may be written as one change of each
+// table. A table that keeps deleted rows has to see all versions of a key: a row
+// that came and went leaves a mark.
+func (s *tableSet) fold(admitted []admission) int {
+	if !slices.ContainsFunc(s.list, func(t *table) bool { return t.deleted > 0 }) {
+		return len(admitted)
+	}
+	seen := map[string]bool{}
+	for i, a := range admitted {
+		if seen[a.delivery.Key] {
+			return i
+		}
+		seen[a.delivery.Key] = true
+	}
+	return len(admitted)
+}
+
+func (s *tableSet) writeFolded(ctx context.Context, tx *sql.Tx, admitted []admission) error {
 	changes := make([]tableChange, len(s.list))
 	for i, t := range s.list {
 		changes[i] = t.fold(i, admitted)
 	}
 	for i, t := range slices.Backward(s.list) {
-		if err := deleteRows(ctx, tx, s.dialect, t.name, changes[i].deletes); err != nil {
+		if err := t.remove(ctx, tx, changes[i].removals); err != nil {
 			return fmt.Errorf("delete from table %q: %w", t.name, err)
 		}
 	}
@@ -127,10 +173,48 @@ func (s *tableSet) write(ctx context.Context, tx *sql.Tx, admitted []admission) 
 }
 
 // tableChange is what several deliveries together do to a table: first the
-// deletes, then the upserts.
+// removals, then the upserts.
 type tableChange struct {
-	deletes []rowKey
-	upserts [][]any
+	removals []removal
+	upserts  [][]any
+}
+
+// removal is the rows that have the values of a key, and when they went.
+type removal struct {
+	key rowKey
+	at  time.Time
+}
+
+// takes reports whether the table is for the event.
+func (t *table) takes(e *event.Event) (bool, error) {
+	if t.when == nil {
+		return true, nil
+	}
+	v, err := t.when.Eval(connector.Scope{Event: e})
+	return v == true, err
+}
+
+// remove deletes rows, or marks those as deleted that are not yet.
+func (t *table) remove(ctx context.Context, tx *sql.Tx, removals []removal) error {
+	if t.deleted == 0 {
+		keys := make([]rowKey, len(removals))
+		for i, r := range removals {
+			keys[i] = r.key
+		}
+		return deleteRows(ctx, tx, t.dialect, t.name, keys)
+	}
+	mark := t.dialect.quote(t.columns[t.deleted])
+	for _, r := range removals {
+		at, err := t.dialect.scalar(r.at)
+		if err != nil {
+			return err
+		}
+		w := newWriter(t.dialect).text("UPDATE " + quoteTable(t.dialect, t.name) + " SET " + mark + " = ").argument(at)
+		if err := w.text(" WHERE "+mark+" IS NULL AND ").matches(r.key).exec(ctx, tx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pendingRow is a row to write, with the number of its delivery in the batch.
@@ -142,18 +226,21 @@ type pendingRow struct {
 // fold makes one change of the deliveries, whose rows for this table are at the
 // index i of their documents, such that it ends as if they were applied one by one.
 func (t *table) fold(i int, admitted []admission) tableChange {
-	deletes := map[string]rowKey{}
+	removals := map[string]removal{}
 	pending := map[string][]pendingRow{} // by policy key
 	for order, a := range admitted {
 		before, had := a.prior[t.name]
 		after, has := a.document.keys[t.name]
 		gone := a.delivery.Op == connector.Delete
+		if !gone && !has {
+			continue // not an event of this table
+		}
 		if had && (gone || !maps.Equal(before, after)) {
-			deletes[before.text()] = before
+			removals[before.text()] = removal{before, a.delivery.Event.Timestamp}
 			delete(pending, a.delivery.Key)
 		}
 		if has && (gone || t.replace) {
-			deletes[after.text()] = after
+			removals[after.text()] = removal{after, a.delivery.Event.Timestamp}
 			delete(pending, a.delivery.Key)
 		}
 		if gone {
@@ -166,8 +253,8 @@ func (t *table) fold(i int, admitted []admission) tableChange {
 	// Both go in the order of their keys, so that two transactions never wait for
 	// each other, and a row is written once: PostgreSQL refuses to touch it twice.
 	var change tableChange
-	for _, text := range slices.Sorted(maps.Keys(deletes)) {
-		change.deletes = append(change.deletes, deletes[text])
+	for _, text := range slices.Sorted(maps.Keys(removals)) {
+		change.removals = append(change.removals, removals[text])
 	}
 	rows := slices.Concat(slices.Collect(maps.Values(pending))...)
 	slices.SortFunc(rows, func(a, b pendingRow) int {

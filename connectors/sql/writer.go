@@ -38,6 +38,14 @@ func (w *writer) argument(v any) *writer {
 	return w.text(w.dialect.placeholder(len(w.arguments)))
 }
 
+// matches writes that the columns of the key have its values.
+func (w *writer) matches(key rowKey) *writer {
+	for i, column := range key.columns() {
+		w.separate(i, " AND ").text(w.dialect.quote(column) + " = ").argument(key.argument(column))
+	}
+	return w
+}
+
 func (w *writer) sql() string { return strings.Join(w.texts, "") }
 
 func (w *writer) exec(ctx context.Context, tx *sql.Tx) error {
@@ -75,11 +83,7 @@ func deleteRows(ctx context.Context, tx *sql.Tx, d dialect, table string, keys [
 		w := newWriter(d)
 		w.text("DELETE FROM " + quoteTable(d, table) + " WHERE ")
 		for i, key := range part {
-			w.separate(i, " OR ").text("(")
-			for j, column := range key.columns() {
-				w.separate(j, " AND ").text(d.quote(column) + " = ").argument(key.argument(column))
-			}
-			w.text(")")
+			w.separate(i, " OR ").text("(").matches(key).text(")")
 		}
 		if err := w.exec(ctx, tx); err != nil {
 			return err
