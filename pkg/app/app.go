@@ -80,14 +80,15 @@ func (a *App) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.checkTopics(ctx); err != nil {
+	timing, err := a.checkKafka(ctx)
+	if err != nil {
 		return err
 	}
-	return a.join(ctx, p)
+	return a.join(ctx, p, timing.Session)
 }
 
 // join makes the targets and the engine, and joins the group.
-func (a *App) join(ctx context.Context, p *Plan) error {
+func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 	metrics, err := telemetry.NewMetrics(a.telemetry.MeterProvider, p.names(), a.cfg.Kafka.Topics)
 	if err != nil {
 		return fmt.Errorf("make metrics: %w", err)
@@ -126,7 +127,7 @@ func (a *App) join(ctx context.Context, p *Plan) error {
 	}
 	a.onStop("checks of the targets", func(context.Context) error { cancel(); checks.Wait(); return nil })
 	a.group, err = kafka.Join(a.cfg.Kafka, kafka.GroupConfig{
-		Engine: a.engine, Drain: a.cfg.DrainTimeout, Interval: a.cfg.Checkpoint.Interval, Logger: a.o.Logger,
+		Engine: a.engine, Session: session, Drain: a.cfg.DrainTimeout, Interval: a.cfg.Checkpoint.Interval, Logger: a.o.Logger,
 		Committed: func(err error) {
 			metrics.Committed(err)
 			if err == nil {
@@ -160,23 +161,28 @@ func (a *App) check(ctx context.Context, target string, c connector.Connector) {
 	}
 }
 
-// checkTopics refuses to start without the topics that a delivery may depend on.
-func (a *App) checkTopics(ctx context.Context) error {
+// checkKafka refuses to start without the topics that a delivery may depend on, and
+// with timeouts that the group leaves no room for.
+func (a *App) checkKafka(ctx context.Context) (timing kafka.Timing, err error) {
 	adm, err := kafka.NewAdmin(a.cfg.Kafka, a.o.Logger)
 	if err != nil {
-		return err
+		return timing, err
 	}
 	defer adm.Close()
 	var missing []string
-	err = a.persist(ctx, "kafka", func(ctx context.Context) error {
-		var err error
-		missing, err = adm.Missing(ctx, append(slices.Clone(a.cfg.Kafka.Topics), a.cfg.DeadLetters.Topic)...)
+	err = a.persist(ctx, "kafka", func(ctx context.Context) (err error) {
+		if missing, err = adm.Missing(ctx, append(slices.Clone(a.cfg.Kafka.Topics), a.cfg.DeadLetters.Topic)...); err == nil {
+			timing, err = adm.Timing(ctx)
+		}
 		return err
 	})
-	if err == nil && len(missing) > 0 {
-		err = fmt.Errorf("topics do not exist: %s; `policysync topics create` makes policysync's own", strings.Join(missing, ", "))
+	switch {
+	case err != nil:
+		return timing, err
+	case len(missing) > 0:
+		return timing, fmt.Errorf("topics do not exist: %s; `policysync topics create` makes policysync's own", strings.Join(missing, ", "))
 	}
-	return err
+	return timing, a.cfg.CheckTiming(timing)
 }
 
 // persist repeats f until it succeeds, fails for good or ctx ends, with a log line

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -73,5 +74,9 @@ func checkKafka(ctx context.Context, cfg *config.Config, log *slog.Logger) error
 	if err == nil && len(missing) > 0 {
 		err = fmt.Errorf("topics do not exist: %s", strings.Join(missing, ", "))
 	}
-	return err
+	timing, timingErr := adm.Timing(ctx)
+	if timingErr == nil {
+		timingErr = cfg.CheckTiming(timing)
+	}
+	return errors.Join(err, timingErr)
 }

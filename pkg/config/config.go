@@ -52,6 +52,7 @@ type Config struct {
 	Targets []Target `yaml:"targets" required:"true"`
 
 	source      *source
+	placeOf     func(path string) connector.Place
 	mistakes    []Mistake
 	expressions []expression
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 
@@ -77,9 +78,9 @@ func (d *decoder) checkTarget(c *Config, t *Target) {
 	if t.Timeout > c.DrainTimeout {
 		d.rulef(at+".timeout", "%v is more than drain_timeout, %v: an attempt in flight could not end before its partition is given up", t.Timeout, c.DrainTimeout)
 	}
-	// With the consumer protocol the session timeout is the broker's to say.
-	if beats := 2 * c.Kafka.HeartbeatInterval(); c.Kafka.GroupProtocol == "classic" && t.Timeout+beats >= c.Kafka.SessionTimeout {
-		d.rulef(at+".timeout", "%v and two heartbeat intervals are %v, which is not less than kafka.session_timeout, %v: no attempt could start", t.Timeout, t.Timeout+beats, c.Kafka.SessionTimeout)
+	own := kafka.Timing{Session: c.Kafka.SessionTimeout, Heartbeat: c.Kafka.HeartbeatInterval()}
+	if problem := t.outlasts(own); problem != "" && c.Kafka.GroupProtocol == "classic" {
+		d.rulef(at+".timeout", "%s", problem)
 	}
 	if t.Retry.Initial > t.Retry.Max {
 		d.rulef(at+".retry.initial", "%v is more than retry.max, %v", t.Retry.Initial, t.Retry.Max)
@@ -92,6 +93,31 @@ func (d *decoder) checkTarget(c *Config, t *Target) {
 			d.rulef(at+".topic", "%q is not one of kafka.topics%s", topic, suggest(topic, c.Kafka.Topics))
 		}
 	}
+}
+
+// CheckTiming finds attempts that the group's timing leaves no room for. With the
+// classic protocol [Load] has done so; with KIP-848 Kafka has to be asked first. The
+// error is an [*Error].
+func (c *Config) CheckTiming(timing kafka.Timing) error {
+	var mistakes []Mistake
+	for i := range c.Targets {
+		if problem := c.Targets[i].outlasts(timing); problem != "" {
+			mistakes = append(mistakes, Mistake{Place: c.placeOf("targets." + c.Targets[i].Name + ".timeout"), Message: problem})
+		}
+	}
+	return c.source.asError(mistakes)
+}
+
+// outlasts says why no attempt at the target could start, "" if it could: one that
+// starts must end before the session that the last confirmed heartbeat has begun,
+// and a heartbeat is confirmed by the next.
+func (t *Target) outlasts(g kafka.Timing) string {
+	least := t.Timeout + 2*g.Heartbeat
+	if least < g.Session {
+		return ""
+	}
+	return fmt.Sprintf("%v and two heartbeat intervals of the group, %v each, are %v, which is not less than its session timeout, %v: no attempt could start",
+		t.Timeout, g.Heartbeat, least, g.Session)
 }
 
 // rulef reports a mistake at the key of path, unless there is one already.

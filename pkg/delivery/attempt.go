@@ -154,7 +154,7 @@ func (t *Target) landOne(p *pending, r connector.Result, probe, cancelled bool, 
 		p.lane.settle(p, outcome)
 		return nil
 	}
-	if cancelled {
+	if cancelled || errors.Is(r.Err, errFenced) {
 		p.state = queued // ours, not the target's: as if the attempt had not been
 		return errExcluded
 	}

@@ -115,7 +115,15 @@ func splits(rs []connector.Result) bool {
 }
 
 // call makes one call with one timeout. A panic is a failed attempt with its stack.
+// The fence is asked once more: a process that was stopped since the attempt began
+// may have lost its session meanwhile.
 func (t *Target) call(ctx context.Context, ds []*connector.Delivery) (rs []connector.Result) {
+	t.mu.Lock()
+	open := t.mayStart(time.Now())
+	t.mu.Unlock()
+	if !open {
+		return connector.FailAll(len(ds), errFenced)
+	}
 	ctx, cancel := context.WithTimeout(ctx, t.settings.Timeout)
 	defer cancel()
 	defer func() {

@@ -18,8 +18,8 @@ import (
 // Target is one configured external system in this process. Its lanes, one per
 // assigned partition, share its concurrency, its breaker and its limits.
 //
-// An attempt passes, in this order: the hold, the throttle, the rate limit, the
-// breaker; then the connector. The order is behaviour: what does not start takes
+// An attempt passes, in this order: the fence, the hold, the throttle, the rate
+// limit, the breaker; then the connector. The order is behaviour: what does not start takes
 // no token and no canary.
 type Target struct {
 	name     string
@@ -44,6 +44,7 @@ type Target struct {
 	lanes   map[*Lane]struct{}
 	breaker *breaker
 	hold    hold
+	fence   fence
 	limit   *rate.Limiter
 	quiet   time.Time // throttled until
 	timer   *time.Timer
@@ -236,10 +237,13 @@ func (t *Target) endOutage() {
 	heap.Init(&t.backoff)
 }
 
-// admit asks hold, throttle, rate limit and breaker, in this order, for one
-// attempt. A nil report means no; the timer is then set, or the end of a canary
-// in flight will pump again.
+// admit asks fence, hold, throttle, rate limit and breaker, in this order, for one
+// attempt. A nil report means no; the timer is then set, or the renewed session or
+// the end of a canary in flight will pump again.
 func (t *Target) admit(now time.Time) (report func(error), canary bool) {
+	if !t.mayStart(now) {
+		return nil, false
+	}
 	if t.hold.active && now.Before(t.hold.until) {
 		t.wakeBy(t.hold.until)
 		return nil, false

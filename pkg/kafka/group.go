@@ -28,9 +28,10 @@ type Group struct {
 	log    *slog.Logger
 	onDone func(err error) // of each commit
 
-	member *kgo.Client
-	admin  *kadm.Client
-	feed   *feed
+	member  *kgo.Client
+	session *session
+	admin   *kadm.Client
+	feed    *feed
 
 	// mu guards live, between the callbacks of kgo and the committer, and keeps the
 	// callbacks out while Join makes the member.
@@ -67,6 +68,8 @@ type assignment struct {
 // GroupConfig is what a Group needs beside the cluster's config.
 type GroupConfig struct {
 	Engine *delivery.Engine
+	// Session is how long the group waits for a silent member, see [Admin.Timing].
+	Session time.Duration
 	// Drain is how long a revoke waits for attempts in flight.
 	Drain time.Duration
 	// Interval is the time between two commits.
@@ -81,8 +84,10 @@ type GroupConfig struct {
 func Join(c Config, g GroupConfig) (*Group, error) {
 	group := &Group{
 		config: c, engine: g.Engine, drain: g.Drain, log: g.Logger, onDone: g.Committed,
-		live: map[partition]*assignment{}, now: make(chan struct{}, 1), stop: make(chan struct{}),
+		session: &session{renew: func(sent time.Time) { g.Engine.Renew(sent.Add(g.Session)) }},
+		live:    map[partition]*assignment{}, now: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
+	g.Engine.Renew(time.Time{}) // nothing starts before there is a session
 	balancer := kgo.Balancers(kgo.CooperativeStickyBalancer())
 	if c.GroupProtocol == "consumer" {
 		balancer = kgo.ServerSideBalancer()
@@ -97,6 +102,7 @@ func Join(c Config, g GroupConfig) (*Group, error) {
 		kgo.RebalanceTimeout(RebalanceTimeout),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.WithHooks(group.session),
 		kgo.OnPartitionsAssigned(group.assigned),
 		kgo.OnOffsetsFetched(group.fetched),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { group.release(m, true) }),
@@ -125,6 +131,9 @@ func Join(c Config, g GroupConfig) (*Group, error) {
 }
 
 func (g *Group) assigned(_ context.Context, _ *kgo.Client, added map[string][]int32) {
+	if len(added) > 0 {
+		g.session.assigned()
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for topic, ids := range added {

@@ -64,7 +64,7 @@ func newCluster(t *testing.T, partitions int32, opts ...kfake.Opt) *cluster {
 func (c *cluster) config() Config {
 	return Config{
 		Brokers: c.ListenAddrs(), Group: group, Topics: []string{topic}, ClientID: "test",
-		SessionTimeout: 5 * time.Second, GroupProtocol: "classic",
+		SessionTimeout: 15 * time.Second, GroupProtocol: "classic",
 	}
 }
 
@@ -119,6 +119,7 @@ func (c *cluster) observe(key kmsg.Key) *kfake.FaultHandle {
 // throwOut makes the group forget its member at the next heartbeat.
 func (c *cluster) throwOut() {
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, TopLevel: true, Err: kerr.UnknownMemberID})
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ConsumerGroupHeartbeat}, TopLevel: true, Err: kerr.FencedMemberEpoch})
 }
 
 func eventually(t *testing.T, what string, condition func() bool) {
@@ -153,6 +154,11 @@ func withInstance(id string) memberOption {
 	return func(_ *GroupConfig, c *Config, _ *delivery.Settings) { c.InstanceID = id }
 }
 
+// withSession shortens the session, and attempts so that they fit it.
+func withSession(session, timeout time.Duration) memberOption {
+	return func(_ *GroupConfig, c *Config, s *delivery.Settings) { c.SessionTimeout, s.Timeout = session, timeout }
+}
+
 func withWindow(n int) memberOption {
 	return func(_ *GroupConfig, _ *Config, s *delivery.Settings) { s.Window.Deliveries = n }
 }
@@ -172,7 +178,7 @@ func (c *cluster) join(targets map[string]*recorder, opts ...memberOption) *memb
 	}
 	config := c.config()
 	settings := delivery.Settings{
-		Concurrency: 32, Timeout: patience,
+		Concurrency: 32, Timeout: 10 * time.Second,
 		Window:  delivery.Window{Deliveries: 5000, Bytes: 32 << 20},
 		Retry:   delivery.Retry{Initial: time.Millisecond, Max: time.Millisecond, MaxAttempts: 8},
 		Breaker: delivery.Breaker{FailureRatio: 1, MinRequests: 1000, Window: time.Minute, OpenFor: time.Second, OpenMax: time.Second},
@@ -180,6 +186,7 @@ func (c *cluster) join(targets map[string]*recorder, opts ...memberOption) *memb
 	for _, o := range opts {
 		o(&g, &config, &settings)
 	}
+	g.Session = config.SessionTimeout
 	producer, err := NewProducer(config, g.Logger)
 	require.NoError(c.t, err)
 	letters := Letters{Producer: producer, Topic: letter}

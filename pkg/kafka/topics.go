@@ -20,6 +20,7 @@ type Admin struct {
 	config Config
 	client *kgo.Client
 	adm    *kadm.Client
+	log    *slog.Logger
 }
 
 // NewAdmin returns an Admin. The cluster is first reached by its first call.
@@ -28,7 +29,7 @@ func NewAdmin(c Config, log *slog.Logger) (*Admin, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Admin{config: c, client: client, adm: kadm.NewClient(client)}, nil
+	return &Admin{config: c, client: client, adm: kadm.NewClient(client), log: log}, nil
 }
 
 // Close closes the connections.

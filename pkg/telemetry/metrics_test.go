@@ -132,7 +132,7 @@ func TestObserve(t *testing.T) {
 	}
 	empty := telemetry.LaneSnapshot{Topic: "TOPIC", Partition: 1, Lag: 2, WindowDeliveries: 100, WindowBytes: 1000}
 	target := telemetry.TargetSnapshot{
-		Target: "TARGET", Lanes: []telemetry.LaneSnapshot{lane, empty}, OldestWaiting: 3 * time.Second, Breaker: "open", Held: true,
+		Target: "TARGET", Lanes: []telemetry.LaneSnapshot{lane, empty}, OldestWaiting: 3 * time.Second, Breaker: "open", Held: true, Fenced: true,
 	}
 	r := newRig(t)
 	require.NoError(t, r.Observe(func() telemetry.Snapshot {
@@ -145,6 +145,7 @@ func TestObserve(t *testing.T) {
 		"policysync_oldest_waiting_seconds": {"TARGET": 3},
 		"policysync_breaker_state":          {"closed/TARGET": 0, "open/TARGET": 1, "half-open/TARGET": 0},
 		"policysync_held":                   {"TARGET": 1},
+		"policysync_fenced":                 {"TARGET": 1},
 		"policysync_paused":                 {"TARGET": 0},
 	} {
 		require.Empty(t, cmp.Diff(want, r.series(t, family)), family)

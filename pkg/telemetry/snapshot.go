@@ -34,6 +34,8 @@ type TargetSnapshot struct {
 	Breaker string
 	Paused  bool
 	Held    bool
+	// Fenced: no attempt starts, since the group may have given up this member.
+	Fenced bool
 }
 
 // LaneSnapshot is one target on one partition.
@@ -72,6 +74,8 @@ func (m *Metrics) Observe(snapshot func() Snapshot) error {
 			"1 if an operator has paused the target."),
 		held: b.int("policysync.held", "",
 			"1 if the target is held, because too many of its last keys failed for good."),
+		fenced: b.int("policysync.fenced", "",
+			"1 if the target waits for the group to confirm a heartbeat, since another member may have its partitions."),
 		commitAge: b.float("policysync.commit.age", "s",
 			"Time since the last commit that succeeded, 0 while there is nothing to commit."),
 	}
@@ -87,7 +91,8 @@ func (m *Metrics) Observe(snapshot func() Snapshot) error {
 
 type gauges struct {
 	lag, laneLag, deliveries, bytes metric.Int64Observable
-	inFlight, breaker, paused, held metric.Int64Observable
+	inFlight, breaker, paused       metric.Int64Observable
+	held, fenced                    metric.Int64Observable
 	oldest, use, commitAge          metric.Float64Observable
 }
 
@@ -126,6 +131,7 @@ func (g *gauges) showTarget(o metric.Observer, t *TargetSnapshot, perLane bool) 
 	o.ObserveInt64(g.inFlight, int64(t.InFlight), labels)
 	o.ObserveInt64(g.paused, bit(t.Paused), labels)
 	o.ObserveInt64(g.held, bit(t.Held), labels)
+	o.ObserveInt64(g.fenced, bit(t.Fenced), labels)
 	for _, state := range breakerStates() {
 		o.ObserveInt64(g.breaker, bit(state == t.Breaker),
 			metric.WithAttributes(target, attribute.String(labelState, state)))

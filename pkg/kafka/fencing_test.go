@@ -1,0 +1,133 @@
+package kafka
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// A commit that was begun under one generation can be sent under the next, in which
+// the partition may be another member's, or this one's by another assignment: kgo
+// fills the generation in late. What the earlier assignment settled must be left out.
+func TestLateCommitUnderANewerGeneration(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol memberOption) {
+		c := newCluster(t, 1)
+		c.publish(0, numbered(3)...)
+		target := newRecorder()
+		target.set(closedFor(nil, place{0, 1}, place{0, 2}))
+		m := c.join(map[string]*recorder{"target": target}, protocol, commitEach(never), drainFor(0))
+		eventually(t, "one settled and two are in flight", func() bool {
+			n, _ := target.arrived()
+			return n == 1 && len(target.attempts()) == 3
+		})
+		current := func() *assignment {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if a := m.live[partition{topic, 0}]; a != nil && begun(a) {
+				return a
+			}
+			return nil
+		}
+		earlier := current()
+		c.throwOut()
+		eventually(t, "there is a new assignment", func() bool {
+			a := current()
+			return a != nil && a != earlier
+		})
+		commits := c.observe(kmsg.OffsetCommit)
+		commit := func(a *assignment) {
+			m.committing.Lock()
+			defer m.committing.Unlock()
+			m.send([]*assignment{a}, m.isLive)
+		}
+		commit(earlier)
+		require.Zero(t, commits.Hits())
+		commit(current())
+		require.Equal(t, 1, commits.Hits(), "that of the new one is sent")
+	})
+}
+
+// Records that were polled for one assignment never reach the reader of a later one,
+// whose gaps settle: what lies between would be lost.
+func TestRecordsOfAnEarlierAssignment(t *testing.T) {
+	t.Parallel()
+	const records, rounds = 2000, 40
+	c := newCluster(t, 1)
+	c.publish(0, numbered(records)...)
+	config := c.config()
+	f, err := newFeed(&config, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer f.close()
+	id := partition{topic, 0}
+	for round := range rounds {
+		start := int64(round * (records / rounds))
+		next, over := start, false // of the polling goroutine, until remove returns
+		read := make(chan struct{}, records)
+		r := &reader{take: func(rs []*event.Record, _, _ int64) bool {
+			require.False(t, over, "records after the release")
+			for _, record := range rs {
+				require.Equal(t, next, record.Offset)
+				next++
+			}
+			read <- struct{}{}
+			return false
+		}}
+		f.add(id, r, start)
+		if round%2 == 0 {
+			<-read // else it is removed at once, with a fetch under way
+		}
+		f.remove([]partition{id})
+		over = true
+	}
+}
+
+// A target that hangs and does not even heed that it was cancelled holds up the
+// revoke of one partition; those that the member keeps are read, pushed and
+// committed meanwhile, and the member stays one.
+func TestHungDrainStopsNoOtherPartition(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol memberOption) {
+		c := newCluster(t, 2)
+		c.publish(0, "hangs")
+		c.publish(1, "hangs")
+		open := []chan struct{}{make(chan struct{}), make(chan struct{})}
+		first, second := newRecorder(), newRecorder()
+		first.set(func(_ context.Context, p place) error {
+			if p.offset == 0 {
+				<-open[p.partition]
+			}
+			return nil
+		})
+		session := withSession(4*time.Second, 2*time.Second)
+		a := c.join(map[string]*recorder{"target": first}, protocol, session)
+		eventually(t, "both are in flight", func() bool { return len(first.attempts()) == 2 })
+		b := c.join(map[string]*recorder{"target": second}, protocol, session)
+		eventually(t, "a partition is being revoked", func() bool { return a.Assigned() == 1 })
+
+		a.mu.Lock()
+		_, keptFirst := a.live[partition{topic, 0}]
+		a.mu.Unlock()
+		kept, revoked := int32(1), int32(0)
+		if keptFirst {
+			kept, revoked = 0, 1
+		}
+		close(open[kept])
+		began := time.Now()
+		for n := int64(1); time.Since(began) < 5*time.Second; n++ { // longer than a session
+			c.publish(kept, "goes on")
+			eventually(t, "what was published is committed", func() bool { return c.committed(kept).Offset == n+1 })
+		}
+		require.Zero(t, b.Assigned(), "the other member waits for the drain")
+		require.EqualValues(t, -1, c.committed(revoked).Offset)
+		close(open[revoked])
+		eventually(t, "the drain is over", func() bool { return b.Assigned() == 1 })
+		c.settled()
+		require.Empty(t, second.attempts())
+		require.NotContains(t, a.log.String(), "no attempt starts")
+	})
+}
