@@ -62,7 +62,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or config.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
-	root.AddCommand(newRun(), newDemo(), newValidate(), newMap(), newTest(), newProduce(), newTopics(), newStatus(), newVersion())
+	root.AddCommand(newRun(), newDemo(), newValidate(), newMap(), newTest(), newSchema(), newProduce(), newTopics(), newStatus(), newVersion())
 	strict(root)
 	return root
 }

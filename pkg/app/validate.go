@@ -32,11 +32,7 @@ func Connect(ctx context.Context, cfg *config.Config, registry connector.Registr
 	check := func(part string, f func(context.Context) error) {
 		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 		defer cancel()
-		finding := Finding{Part: part, Err: f(ctx)}
-		if finding.Err != nil {
-			finding.Message = finding.Err.Error()
-		}
-		all = append(all, finding)
+		all = append(all, found(part, f(ctx)))
 	}
 	check("kafka", func(ctx context.Context) error { return checkKafka(ctx, cfg, log) })
 	plan, err := NewPlan(ctx, cfg, registry)
@@ -47,18 +43,31 @@ func Connect(ctx context.Context, cfg *config.Config, registry connector.Registr
 	for i := range cfg.Targets {
 		t := &cfg.Targets[i]
 		check("target "+t.Name, func(ctx context.Context) error {
-			c, err := plan.connector(ctx, t, log)
-			if err != nil {
-				return err
-			}
-			defer c.Close(ctx)
-			if checker, ok := c.(connector.Checker); ok {
-				return checker.Check(ctx)
-			}
-			return nil
+			return plan.checkTarget(ctx, t, log)
 		})
 	}
 	return all
+}
+
+func found(part string, err error) Finding {
+	f := Finding{Part: part, Err: err}
+	if err != nil {
+		f.Message = err.Error()
+	}
+	return f
+}
+
+// checkTarget has a target's connector check it, if it can.
+func (p *Plan) checkTarget(ctx context.Context, t *config.Target, log *slog.Logger) error {
+	c, err := p.connector(ctx, t, log)
+	if err != nil {
+		return err
+	}
+	defer c.Close(ctx)
+	if checker, ok := c.(connector.Checker); ok {
+		return checker.Check(ctx)
+	}
+	return nil
 }
 
 func checkKafka(ctx context.Context, cfg *config.Config, log *slog.Logger) error {

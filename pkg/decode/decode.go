@@ -176,6 +176,21 @@ func (d *Decoder) Schemas(ctx context.Context, topic string) ([]*event.Schema, e
 	return all, nil
 }
 
+// Projects reports whether events of a topic are projected on a schema of the
+// config's.
+func (d *Decoder) Projects(topic string) bool { return d.readers[topic] != nil }
+
+// CheckSchema tells whether records of a topic that were written with a schema could
+// be decoded, and projected where the topic has a reader's schema.
+func (d *Decoder) CheckSchema(topic string, writer *event.Schema) error {
+	reader := d.readers[topic]
+	if reader == nil {
+		reader = writer
+	}
+	_, err := compile(writer, reader)
+	return err
+}
+
 // Check asks the registry whether it is there and lets us in.
 func (d *Decoder) Check(ctx context.Context) error {
 	if d.registry == nil {

@@ -237,3 +237,21 @@ func redacted(err error) error {
 	}
 	return err
 }
+
+// Compatible asks whether a schema could be the next version of a subject, by the
+// subject's own compatibility rule. If not, the reasons say why. A subject that does
+// not exist takes any schema.
+func (r *Registry) Compatible(ctx context.Context, subject, text string) (ok bool, reasons []string, err error) {
+	var answer sr.CheckCompatibilityResult
+	err = r.ask(ctx, func(ctx context.Context) (err error) {
+		answer, err = r.client.CheckCompatibility(sr.WithParams(ctx, sr.Verbose), subject, -1, sr.Schema{Schema: text})
+		return err
+	})
+	if none(err, codeNoSubject, codeNoVersion) {
+		return true, nil, nil
+	}
+	if err != nil {
+		return false, nil, fmt.Errorf("subject %q: %w", subject, err)
+	}
+	return answer.Is, answer.Messages, nil
+}
