@@ -88,7 +88,7 @@ func TestValidate(t *testing.T) {
 	t.Parallel()
 	both := Auth{Bearer: connector.NewSecret("a"), APIKey: &APIKey{Header: "no header"}}
 	require.Equal(t, []connector.Mistake{
-		{Message: "more than one of bearer, basic and api_key is set"},
+		{Message: "more than one of bearer, basic, api_key, oauth2 and mtls is set"},
 		{Path: "api_key.header", Message: `"no header" is no name of a header`},
 	}, both.Validate())
 	require.Len(t, (&TLS{CertFile: "cert.pem"}).Validate(), 1)

@@ -20,7 +20,10 @@ import (
 
 // maxBody bounds what is read of a response. An answer to a push is short; more
 // is a mistake, or an attack on our memory.
-const maxBody = 1 << 20
+const (
+	maxBody   = 1 << 20
+	maxHeader = 64 << 10
+)
 
 var errClosed = errors.New("client is closed")
 
@@ -40,7 +43,8 @@ type Options struct {
 type Client struct {
 	http      *http.Client
 	transport *http.Transport
-	auth      Auth
+	// credentials is read by requests in flight.
+	credentials *credentials
 	// closing ends when Close is called, and with it the requests in flight.
 	closing context.Context
 	close   context.CancelFunc
@@ -53,16 +57,24 @@ func New(cfg Config, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m := cfg.Auth.MTLS; m != nil {
+		secure.GetClientCertificate = certificate(m.CertFile, m.KeyFile)
+	}
+	proxy, err := proxyOf(cfg.Proxy)
+	if err != nil {
+		return nil, err
+	}
 	idle := max(o.Concurrency, 2)
 	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	t := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		TLSClientConfig:     secure,
-		TLSHandshakeTimeout: 10 * time.Second,
-		ForceAttemptHTTP2:   true,
-		MaxIdleConns:        max(idle, 100),
-		MaxIdleConnsPerHost: idle,
-		IdleConnTimeout:     90 * time.Second,
+		Proxy:                  proxy,
+		TLSClientConfig:        secure,
+		TLSHandshakeTimeout:    10 * time.Second,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConns:           max(idle, 100),
+		MaxIdleConnsPerHost:    idle,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: maxHeader,
 		// A connection that died without a word would else fail every push that
 		// shares it, each by its timeout.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
@@ -72,10 +84,15 @@ func New(cfg Config, o Options) (*Client, error) {
 		t.Proxy = nil
 	}
 	t.DialContext = dialer.DialContext
-	c := &Client{transport: t, auth: cfg.Auth}
+	c := &Client{transport: t, credentials: &credentials{auth: &cfg.Auth, signature: cfg.Signature}}
+	if cfg.Auth.OAuth2 != nil {
+		if c.credentials.tokens, err = newTokens(cfg.Auth.OAuth2, cfg.Proxy); err != nil {
+			return nil, err
+		}
+	}
 	c.closing, c.close = context.WithCancel(context.Background())
 	c.http = &http.Client{
-		Transport:     &roundTripper{next: t, auth: &c.auth},
+		Transport:     &roundTripper{next: t, credentials: c.credentials},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
@@ -89,6 +106,25 @@ func (c *Client) HTTP() *http.Client { return c.http }
 func (c *Client) Close() {
 	c.close()
 	c.transport.CloseIdleConnections()
+	if c.credentials.tokens != nil {
+		c.credentials.tokens.client.Close()
+	}
+}
+
+// proxyOf returns how to find the proxy of a request.
+func proxyOf(proxy connector.Secret) (func(*http.Request) (*url.URL, error), error) {
+	if proxy.IsZero() {
+		return http.ProxyFromEnvironment, nil
+	}
+	text, err := proxy.Reveal()
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" { // the text may hold a password
+		return nil, errors.New("read proxy: want http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
+	}
+	return http.ProxyURL(u), nil
 }
 
 // Do sends req and reads the whole answer, whatever its status: see
@@ -115,7 +151,7 @@ func (c *Client) Do(req *http.Request) (*Response, error) {
 	return &Response{
 		Status: resp.StatusCode, Header: resp.Header,
 		Body: body[:min(len(body), maxBody)], Truncated: len(body) > maxBody,
-		request: describe(req), auth: &c.auth, received: time.Now(),
+		request: describe(req), credentials: c.credentials, received: time.Now(),
 	}, nil
 }
 

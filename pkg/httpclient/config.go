@@ -3,9 +3,8 @@ package httpclient
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"fmt"
-	"net/http"
+	"net/url"
 	"os"
 
 	"golang.org/x/net/http/httpguts"
@@ -17,6 +16,13 @@ import (
 type Config struct {
 	Auth Auth `yaml:"auth"`
 	TLS  TLS  `yaml:"tls"`
+	// Signature signs each request, beside what Auth adds.
+	Signature *Signature `yaml:"signature"`
+	// Proxy is the URL of an HTTP or SOCKS5 proxy; without it the variables HTTPS_PROXY,
+	// HTTP_PROXY and NO_PROXY decide. A host that comes from an expression is reached
+	// without a proxy, which would connect where its address cannot be judged, unless
+	// AllowPrivateAddresses is set.
+	Proxy connector.Secret `yaml:"proxy"`
 	// AllowPrivateAddresses lets a host that comes from an expression be in a
 	// private network. Whoever can publish an event can then make policysync call
 	// any service in that network.
@@ -30,8 +36,8 @@ type Auth struct {
 	Bearer connector.Secret `yaml:"bearer"`
 	Basic  *Basic           `yaml:"basic"`
 	APIKey *APIKey          `yaml:"api_key"`
-	OAuth2 *OAuth2          `yaml:"oauth2" later:"true"`
-	MTLS   *MTLS            `yaml:"mtls" later:"true"`
+	OAuth2 *OAuth2          `yaml:"oauth2"`
+	MTLS   *MTLS            `yaml:"mtls"`
 }
 
 // Basic is a user name with its password (RFC 7617).
@@ -46,15 +52,34 @@ type APIKey struct {
 	Value  connector.Secret `yaml:"value" required:"true"`
 }
 
-// OAuth2 is the client credentials grant (RFC 6749, section 4.4).
+// OAuth2 is the client credentials grant (RFC 6749, section 4.4). The token is kept,
+// renewed when nine tenths of its life are over, and fetched anew when it is refused.
+// A token endpoint that fails, however it does, is an outage of the target.
 type OAuth2 struct {
 	TokenURL     string           `yaml:"token_url" required:"true"`
 	ClientID     string           `yaml:"client_id" required:"true"`
 	ClientSecret connector.Secret `yaml:"client_secret" required:"true"`
 	Scopes       []string         `yaml:"scopes"`
+	// Params are sent to the token endpoint besides, such as audience.
+	Params map[string]string `yaml:"params"`
+	// ClientAuth says where the client's id and secret stand in the request for a
+	// token: in the header Authorization, or in the body.
+	ClientAuth string `yaml:"client_auth" default:"header" oneof:"header body"`
+	// TLS is how to trust the token endpoint, which often has another certificate
+	// than the API.
+	TLS TLS `yaml:"tls"`
 }
 
-// MTLS is a client certificate that is the only credential.
+// Validate reports what the types of the fields cannot say.
+func (o *OAuth2) Validate() []connector.Mistake {
+	if u, err := url.Parse(o.TokenURL); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+		return []connector.Mistake{{Path: "token_url", Message: "want http://HOST/… or https://HOST/…, without user and password"}}
+	}
+	return nil
+}
+
+// MTLS is a client certificate that is the only credential, as PEM files that are
+// read for each new connection.
 type MTLS struct {
 	CertFile string `yaml:"cert_file" required:"true"`
 	KeyFile  string `yaml:"key_file" required:"true"`
@@ -77,13 +102,13 @@ type TLS struct {
 func (a *Auth) Validate() []connector.Mistake {
 	var ms []connector.Mistake
 	n := 0
-	for _, set := range []bool{!a.Bearer.IsZero(), a.Basic != nil, a.APIKey != nil} {
+	for _, set := range []bool{!a.Bearer.IsZero(), a.Basic != nil, a.APIKey != nil, a.OAuth2 != nil, a.MTLS != nil} {
 		if set {
 			n++
 		}
 	}
 	if n > 1 {
-		ms = append(ms, connector.Mistake{Message: "more than one of bearer, basic and api_key is set"})
+		ms = append(ms, connector.Mistake{Message: "more than one of bearer, basic, api_key, oauth2 and mtls is set"})
 	}
 	if a.APIKey != nil && !httpguts.ValidHeaderFieldName(a.APIKey.Header) {
 		ms = append(ms, connector.Mistake{
@@ -101,31 +126,6 @@ func (t *TLS) Validate() []connector.Mistake {
 	return nil
 }
 
-// set adds the credentials to a request of our own.
-func (a *Auth) set(req *http.Request) error {
-	switch {
-	case !a.Bearer.IsZero():
-		token, err := a.Bearer.Reveal()
-		if err != nil {
-			return err
-		}
-		req.Header.Set("Authorization", "Bearer "+token)
-	case a.Basic != nil:
-		password, err := a.Basic.Password.Reveal()
-		if err != nil {
-			return err
-		}
-		req.SetBasicAuth(a.Basic.Username, password)
-	case a.APIKey != nil:
-		value, err := a.APIKey.Value.Reveal()
-		if err != nil {
-			return err
-		}
-		req.Header.Set(a.APIKey.Header, value)
-	}
-	return nil
-}
-
 func (t *TLS) config() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CAFile != "" {
@@ -139,33 +139,15 @@ func (t *TLS) config() (*tls.Config, error) {
 		}
 	}
 	if t.CertFile != "" {
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-			return &cert, err
-		}
+		c.GetClientCertificate = certificate(t.CertFile, t.KeyFile)
 	}
 	return c, nil
 }
 
-// reveal lists the texts that would give the credentials away.
-func (a *Auth) reveal() []string {
-	secrets := []connector.Secret{a.Bearer}
-	if a.APIKey != nil {
-		secrets = append(secrets, a.APIKey.Value)
+// certificate reads the client's certificate when a connection needs it.
+func certificate(certFile, keyFile string) func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+		return &cert, err
 	}
-	if a.Basic != nil {
-		secrets = append(secrets, a.Basic.Password)
-	}
-	var texts []string
-	for _, secret := range secrets {
-		text, err := secret.Reveal()
-		if err != nil || text == "" {
-			continue
-		}
-		texts = append(texts, text)
-		if a.Basic != nil {
-			texts = append(texts, base64.StdEncoding.EncodeToString([]byte(a.Basic.Username+":"+text)))
-		}
-	}
-	return texts
 }

@@ -25,8 +25,10 @@ func redactURL(u *url.URL) string {
 // the credentials that a server may echo; empty if there is nothing to quote.
 func (r *Response) excerpt() string {
 	text := strings.ToValidUTF8(string(r.Body), "")
-	for _, secret := range r.auth.reveal() {
-		text = strings.ReplaceAll(text, secret, "[secret]")
+	for _, secret := range append(r.credentials.reveal(), r.secrets...) {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "[secret]")
+		}
 	}
 	text = strings.Join(strings.FieldsFunc(text, func(c rune) bool {
 		return unicode.IsSpace(c) || !unicode.IsPrint(c)

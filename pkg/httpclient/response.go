@@ -18,9 +18,10 @@ type Response struct {
 	Body      []byte
 	Truncated bool
 
-	request  string
-	auth     *Auth
-	received time.Time
+	request     string
+	credentials *credentials
+	secrets     []string // beside those of credentials
+	received    time.Time
 }
 
 // Err makes an error of the answer, for a caller to whom its status means that

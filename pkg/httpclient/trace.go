@@ -13,8 +13,8 @@ import (
 
 // roundTripper adds credentials and a client span to each request.
 type roundTripper struct {
-	next http.RoundTripper
-	auth *Auth
+	next        http.RoundTripper
+	credentials *credentials
 }
 
 // RoundTrip sends req inside a span of its own, a child of the context's and of
@@ -46,16 +46,6 @@ func (t *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 		span.SetAttributes(semconv.HTTPResponseStatusCode(resp.StatusCode))
 	}
 	return resp, err
-}
-
-func (t *roundTripper) send(req *http.Request) (*http.Response, error) {
-	if err := t.auth.set(req); err != nil {
-		if req.Body != nil {
-			_ = req.Body.Close() // which a RoundTripper promises, also on an error
-		}
-		return nil, err
-	}
-	return t.next.RoundTrip(req)
 }
 
 func requestAttributes(req *http.Request) []attribute.KeyValue {
