@@ -69,7 +69,7 @@ lint: $(GOLANGCI_LINT) ## Check format, style and the direction of imports
 .PHONY: generate
 generate: ## Write the generated pages of docs anew
 	go test ./pkg/telemetry -run '^TestMetricsDocument$$' -update
-	go test ./connectors -run '^TestOptionsDocument$$' -update
+	go test ./connectors -run '^(TestOptionsDocument|TestConfigSchema)$$' -update
 
 .PHONY: helm-lint
 helm-lint: $(HELM) ## Render the chart for each values file and check what comes out
