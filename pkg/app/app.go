@@ -171,7 +171,7 @@ func (a *App) checkKafka(ctx context.Context) (timing kafka.Timing, err error) {
 	defer adm.Close()
 	var missing []string
 	err = a.persist(ctx, "kafka", func(ctx context.Context) (err error) {
-		if missing, err = adm.Missing(ctx, append(slices.Clone(a.cfg.Kafka.Topics), a.cfg.DeadLetters.Topic)...); err == nil {
+		if missing, err = adm.Missing(ctx, append(slices.Clone(a.cfg.Kafka.Topics), a.cfg.DeadLetters.Topic, a.cfg.Receipts.Topic)...); err == nil {
 			timing, err = adm.Timing(ctx)
 		}
 		return err

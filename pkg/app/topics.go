@@ -12,6 +12,10 @@ import (
 // usual size with its headers.
 const letterBytes = 16 << 20
 
+// receiptPartitions is how many parts the receipts come in, for ever: more would lead
+// a policy's new receipts elsewhere than its old ones. To ask for one policy reads one.
+const receiptPartitions = 16
+
 // CreateTopics creates the topics that policysync owns, where they do not exist,
 // and returns the names of those it created.
 func CreateTopics(ctx context.Context, cfg *config.Config, log *slog.Logger) ([]string, error) {
@@ -24,7 +28,8 @@ func CreateTopics(ctx context.Context, cfg *config.Config, log *slog.Logger) ([]
 	if r := cfg.DeadLetters.Retention; r > 0 {
 		retention = r.Milliseconds()
 	}
-	return adm.CreateTopics(ctx, []kafka.TopicSpec{{
-		Name: cfg.DeadLetters.Topic, Partitions: 3, RetentionMillis: retention, MaxMessageBytes: letterBytes,
-	}})
+	return adm.CreateTopics(ctx, []kafka.TopicSpec{
+		{Name: cfg.DeadLetters.Topic, Partitions: 3, RetentionMillis: retention, MaxMessageBytes: letterBytes},
+		{Name: cfg.Receipts.Topic, Partitions: receiptPartitions, Compacted: true, MaxMessageBytes: 1 << 20},
+	})
 }

@@ -82,10 +82,11 @@ type DeadLetters struct {
 	HoldRatio float64 `yaml:"hold_ratio" default:"0.5" min:"0" max:"1"`
 }
 
-// Receipts is the topic that keeps what each target holds. This release writes
-// none.
+// Receipts is the topic that keeps which version each target has, and how the members
+// are.
 type Receipts struct {
-	// Off is set by `receipts: off`.
+	// Off is set by `receipts: off`: nothing is kept of policies. Members still tell how
+	// they are, under the topic's default name.
 	Off bool `yaml:"-"`
 	// Topic is <group>.receipts unless given.
 	Topic string `yaml:"topic"`

@@ -39,8 +39,10 @@ func (a *Admin) Close() { a.client.Close() }
 type TopicSpec struct {
 	Name       string
 	Partitions int32
-	// RetentionMillis is how long records are kept, -1 for ever.
+	// RetentionMillis is how long records are kept, -1 for ever. It means nothing to a
+	// compacted topic, which keeps the last record of each key.
 	RetentionMillis int64
+	Compacted       bool
 	// MaxMessageBytes is the largest batch that the topic takes.
 	MaxMessageBytes int
 }
@@ -60,6 +62,11 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec) (created []
 			"cleanup.policy":      text("delete"),
 			"retention.ms":        text(s.RetentionMillis),
 			"retention.bytes":     text(-1),
+		}
+		if s.Compacted {
+			configs["cleanup.policy"] = text("compact")
+			// As Kafka's own compacted topic has it: only closed segments are compacted.
+			configs["segment.bytes"] = text(100 << 20)
 		}
 		_, err := a.adm.CreateTopic(ctx, s.Partitions, replicas, configs, s.Name)
 		switch {

@@ -16,10 +16,11 @@ func TestCreateTopics(t *testing.T) {
 	specs := []TopicSpec{
 		{Name: letter, Partitions: 9},
 		{Name: "kept", Partitions: 2, RetentionMillis: -1, MaxMessageBytes: 1 << 24},
+		{Name: "compacted", Partitions: 1, Compacted: true, MaxMessageBytes: 1 << 20},
 	}
 	created, err := a.CreateTopics(t.Context(), specs)
 	require.NoError(t, err)
-	require.Equal(t, []string{"kept"}, created)
+	require.Equal(t, []string{"kept", "compacted"}, created)
 	created, err = a.CreateTopics(t.Context(), specs)
 	require.NoError(t, err)
 	require.Empty(t, created)
@@ -33,6 +34,8 @@ func TestCreateTopics(t *testing.T) {
 	} {
 		require.Equal(t, want, *kept.Configs[name], name)
 	}
+
+	require.Equal(t, "compact", *c.TopicInfo("compacted").Configs["cleanup.policy"])
 
 	missing, err := a.Missing(t.Context(), "kept", "nowhere", topic)
 	require.NoError(t, err)

@@ -1,0 +1,168 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/receipt"
+)
+
+// Receipts writes to the receipts topic. It is idempotent and waits for all in-sync
+// replicas.
+type Receipts struct {
+	client *kgo.Client
+	log    *slog.Logger
+}
+
+// NewReceipts returns one that reaches the cluster with its first write.
+func NewReceipts(c Config, topic string, log *slog.Logger) (*Receipts, error) {
+	client, err := c.dial(log,
+		kgo.DefaultProduceTopic(topic),
+		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
+			return func(r *kgo.Record, n int) int { return partitionOf(receipt.PartitionKey(r.Key), n) }
+		})),
+		// A commit waits for the write, so the write must end in time. What a write that
+		// was given up had sent may still arrive; the next one writes the same or newer.
+		kgo.AllowIdempotentProduceCancellation(),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return &Receipts{client: client, log: log}, nil
+}
+
+// byKey is Kafka's default partitioner. It has no state for a record with a key.
+var byKey = kgo.StickyKeyPartitioner(nil).ForTopic("")
+
+// partitionOf is the partition of a key, by murmur2, among n.
+func partitionOf(key []byte, n int) int {
+	if key == nil {
+		key = []byte{}
+	}
+	return byKey.Partition(&kgo.Record{Key: key}, n)
+}
+
+// Close closes the connections.
+func (w *Receipts) Close() { w.client.Close() }
+
+// Write writes receipts and returns when the brokers have acknowledged them. With an
+// error, some may have been written.
+//
+// A receipt that cannot be written at all, because its key is larger than the topic
+// takes, is left out and reported: no commit may wait for it for ever.
+func (w *Receipts) Write(ctx context.Context, receipts []receipt.Receipt) error {
+	records := make([]*kgo.Record, 0, len(receipts))
+	for i := range receipts {
+		key, value, err := receipts[i].Encode()
+		if err != nil {
+			return err
+		}
+		records = append(records, &kgo.Record{Key: key, Value: value})
+	}
+	return w.write(ctx, records)
+}
+
+// WriteMember writes how this member is.
+func (w *Receipts) WriteMember(ctx context.Context, m *receipt.Member) error {
+	key, value, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	return w.write(ctx, []*kgo.Record{{Key: key, Value: value}})
+}
+
+// ForgetMember takes the record of a member away.
+func (w *Receipts) ForgetMember(ctx context.Context, id string) error {
+	return w.write(ctx, []*kgo.Record{{Key: receipt.MemberKey(id)}})
+}
+
+func (w *Receipts) write(ctx context.Context, records []*kgo.Record) error {
+	for _, r := range w.client.ProduceSync(ctx, records...) {
+		err := r.Err
+		if errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) {
+			if err = nil; len(records) > 1 { // perhaps only the batch was
+				err = w.write(ctx, []*kgo.Record{{Key: r.Record.Key, Value: r.Record.Value}})
+			} else {
+				w.log.ErrorContext(ctx, "receipt is larger than its topic takes: it is not kept",
+					"key_bytes", len(r.Record.Key), "value_bytes", len(r.Record.Value))
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("write receipts: %w", err)
+		}
+	}
+	return nil
+}
+
+// ReadReceipts calls each for every record of the receipts topic that lies in the
+// partition of a key (see [receipt.PartitionKey]), in order, up to the present end.
+// Since, unless zero, leaves out those with an earlier timestamp.
+func (a *Admin) ReadReceipts(ctx context.Context, topic string, key []byte, since time.Time, each func(key, value []byte)) error {
+	from, end, err := a.bounds(ctx, topic, key, since)
+	if err != nil {
+		return err
+	}
+	if from.Offset >= end {
+		return nil
+	}
+	client, err := a.config.dial(a.log, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
+		topic: {from.Partition: kgo.NewOffset().At(from.Offset)},
+	}))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	for from.Offset < end {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			return fmt.Errorf("read %s: %w", from, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if from.Offset = r.Offset + 1; r.Offset < end {
+				each(r.Key, r.Value)
+			}
+		})
+	}
+	return nil
+}
+
+// bounds are the first offset to read of the key's partition, and the one to stop at.
+func (a *Admin) bounds(ctx context.Context, topic string, key []byte, since time.Time) (from event.Position, end int64, err error) {
+	topics, err := a.adm.ListTopics(ctx, topic)
+	if err == nil {
+		err = topics.Error()
+	}
+	if err != nil {
+		return from, 0, fmt.Errorf("describe topic %s: %w", topic, err)
+	}
+	from = event.Position{Topic: topic, Partition: int32(partitionOf(key, len(topics[topic].Partitions)))}
+	list := a.adm.ListStartOffsets
+	if !since.IsZero() {
+		list = func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
+			return a.adm.ListOffsetsAfterMilli(ctx, since.UnixMilli(), topics...)
+		}
+	}
+	starts, err := list(ctx, topic)
+	if err != nil {
+		return from, 0, fmt.Errorf("list offsets of %s: %w", topic, err)
+	}
+	ends, err := a.adm.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return from, 0, fmt.Errorf("list end offsets of %s: %w", topic, err)
+	}
+	start, _ := starts.Lookup(topic, from.Partition)
+	last, _ := ends.Lookup(topic, from.Partition)
+	from.Offset = start.Offset
+	if err := errors.Join(start.Err, last.Err); err != nil {
+		return from, 0, fmt.Errorf("list offsets of %s: %w", topic, err)
+	}
+	return from, last.Offset, nil
+}
