@@ -18,8 +18,9 @@ func newTopics() *cobra.Command {
 	create := &cobra.Command{
 		Use:   "create -c FILE",
 		Short: "Create the topics that policysync owns, where they do not exist",
-		Long: `Create the dead-letter topic, with three replicas where there are brokers for it,
-and with the retention that the config asks for. Existing topics are left alone.`,
+		Long: `Create the dead-letter topic, with the retention that the config asks for, and the
+compacted receipts topic, with three replicas where there are brokers for it.
+Existing topics are left alone.`,
 		Example: example("policysync topics create -c policysync.yaml"),
 		Args:    cobra.NoArgs,
 	}

@@ -103,10 +103,16 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 	if err != nil {
 		return err
 	}
+	receipts, err := kafka.NewReceipts(a.cfg.Kafka, a.cfg.Receipts.Topic, a.o.Logger)
+	if err != nil {
+		return err
+	}
+	a.onStop("receipts producer", func(context.Context) error { receipts.Close(); return nil })
 	var group atomic.Pointer[kafka.Group]
 	a.engine = delivery.NewEngine(delivery.Config{
 		Targets: targets, Decoder: p.Decoder, Reader: p.Reader, Router: p.Router, Letters: letters,
 		Feeds:       kafka.NewCatchUps(a.cfg.Kafka, a.o.Logger),
+		Receipts:    !a.cfg.Receipts.Off,
 		CommitEvery: a.cfg.Checkpoint.Every,
 		CommitNow: func() {
 			if g := group.Load(); g != nil {
@@ -128,6 +134,7 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 	a.onStop("checks of the targets", func(context.Context) error { cancel(); checks.Wait(); return nil })
 	a.group, err = kafka.Join(a.cfg.Kafka, kafka.GroupConfig{
 		Engine: a.engine, Session: session, Drain: a.cfg.DrainTimeout, Interval: a.cfg.Checkpoint.Interval, Logger: a.o.Logger,
+		Receipts: receipts,
 		Committed: func(err error) {
 			metrics.Committed(err)
 			if err == nil {

@@ -151,6 +151,7 @@ func (t *Target) landOne(p *pending, r connector.Result, probe, cancelled bool, 
 		t.success.add(p.d.Key)
 		t.hold.note(p.d.Key, endedWell)
 		t.metrics.Attempt(t.name, "success")
+		p.reference = r.Receipt.Reference
 		p.lane.settle(p, outcome)
 		return nil
 	}

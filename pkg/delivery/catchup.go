@@ -107,6 +107,9 @@ func (p *Partition) readOn(i int) error {
 		if err != nil {
 			return err
 		}
+		if err := p.awaitSaved(p.ctx); err != nil {
+			return err
+		}
 		if took, err := p.feedOne(i, r); !took || err != nil || p.caughtUp(l) {
 			return err
 		}
@@ -140,7 +143,7 @@ func (p *Partition) feedOne(i int, r arrival) (took bool, err error) {
 		return false, context.Cause(p.ctx)
 	}
 	if err != nil {
-		l.passAs(r.Offset, outcomeDeadLettered) // the live feed has buried it
+		l.bury(ctx, r.Record, nil, err) // the live feed has buried it
 		p.offered(l, r.Offset)
 		return true, nil
 	}

@@ -51,6 +51,8 @@ type Config struct {
 	Router  Router
 	Letters Letters
 	Feeds   Feeds
+	// Receipts has Checkpoint hand out the receipts of what has settled.
+	Receipts bool
 	// CommitEvery is checkpoint.every; CommitNow is called, without waiting, when
 	// that many deliveries of a partition have settled since its last checkpoint.
 	CommitEvery int
@@ -86,6 +88,7 @@ func (e *Engine) Assign(a Assignment, resume func()) *Partition {
 	p := &Partition{
 		Assignment: a, engine: e, prefix: fmt.Sprintf("%s/%d/", a.TopicID, a.Partition),
 		joined: make(chan struct{}), stopped: make(chan struct{}),
+		unsaved: unsaved{index: map[unsavedKey]int{}},
 	}
 	p.ctx, p.cancel = context.WithCancelCause(e.ctx)
 	cursors := e.restore(p)

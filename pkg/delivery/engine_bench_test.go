@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -14,8 +15,16 @@ import (
 )
 
 // BenchmarkEngine is the cost of one delivery beside decoding and pushing: records
-// with keys spread, to one target that takes each at once.
+// with keys spread, to one target that takes each at once, with
+// checkpoints.
 func BenchmarkEngine(b *testing.B) {
+	for _, receipts := range []bool{true, false} {
+		b.Run(fmt.Sprintf("receipts=%v", receipts), func(b *testing.B) { benchmarkEngine(b, receipts) })
+	}
+}
+
+func benchmarkEngine(b *testing.B, receipts bool) {
+	b.Helper()
 	log := slog.New(slog.DiscardHandler)
 	conn := &takesAll{}
 	conn.Add(b.N)
@@ -23,12 +32,27 @@ func BenchmarkEngine(b *testing.B) {
 		Name: "target", Kind: "none", Settings: defaults(), Connector: conn,
 		HoldRatio: 0.5, Metrics: testMetrics(b), Logger: log,
 	})
+	commit, committed := make(chan struct{}, 1), make(chan struct{})
 	e := NewEngine(Config{
 		Targets: []*Target{target}, Decoder: fakeDecoder{}, Reader: fakeReader{}, Router: everywhere(1),
-		CommitEvery: 250, CommitNow: func() {}, Tracer: testTracer(), Metrics: testMetrics(b), Logger: log,
+		Receipts: receipts, CommitEvery: 250, CommitNow: func() {
+			select {
+			case commit <- struct{}{}:
+			default:
+			}
+		}, Tracer: testTracer(), Metrics: testMetrics(b), Logger: log,
 	})
 	resumed := make(chan struct{}, 1)
 	p := e.Assign(Assignment{Topic: "policies", TopicID: topicID, Committed: 0}, func() { resumed <- struct{}{} })
+	go func() {
+		defer close(committed)
+		for range commit {
+			if _, err := p.Checkpoint(); err != nil {
+				b.Error(err)
+			}
+			p.Saved()
+		}
+	}()
 	records := make([]*event.Record, b.N)
 	for i := range records {
 		records[i] = record(int64(i), strconv.Itoa(i%10_000))
@@ -43,6 +67,8 @@ func BenchmarkEngine(b *testing.B) {
 	conn.Wait()
 	b.StopTimer()
 	p.Abort()
+	close(commit)
+	<-committed
 	require.NoError(b, e.Close(context.Background()))
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/hms-sme/policysync/pkg/checkpoint"
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/receipt"
 	"github.com/hms-sme/policysync/pkg/telemetry"
 )
 
@@ -38,6 +39,9 @@ type Lane struct {
 	admitted int
 	offered  int64 // the highest offset that the feed brought
 	flying   int   // of them, in flight
+	// outcomes are the receipts of what has settled since the last checkpoint; spare is
+	// what the checkpoint before took.
+	outcomes, spare []receipt.Receipt
 	// draining: nothing new starts. ended: nothing may settle any more; what comes
 	// back from an attempt is dropped.
 	draining, ended bool
@@ -172,20 +176,29 @@ func (l *Lane) awaitRoom(ctx context.Context) error {
 	}
 }
 
-// passAs settles an offset that needs no push: filtered out, or dead-lettered as a
-// record. A letter is recorded like a push, so that a restart does not write it
-// again; to filter once more costs nothing.
-func (l *Lane) passAs(offset int64, outcome string) {
+// filter settles an offset whose event the target does not want. It is not recorded:
+// to filter once more costs nothing.
+func (l *Lane) filter(offset int64) {
+	l.pass(offset, outcomeFiltered, func() { l.cursor.SettleRange(offset, offset+1) })
+}
+
+// bury settles a record whose dead letter is written. That is recorded like a push,
+// so that a restart does not write it again.
+func (l *Lane) bury(ctx context.Context, r *event.Record, ev *event.Event, cause error) {
+	l.pass(r.Offset, outcomeDeadLettered, func() {
+		l.mark(r.Offset)
+		l.keepBuried(ctx, r, ev, cause)
+	})
+}
+
+// pass settles an offset that needs no push.
+func (l *Lane) pass(offset int64, outcome string, settle func()) {
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
 	if l.ended || l.cursor.Settled(offset) { // a record's letter settles it where it had not
 		return
 	}
-	if outcome == outcomeFiltered {
-		l.cursor.SettleRange(offset, offset+1)
-	} else {
-		l.mark(offset)
-	}
+	settle()
 	l.offered = max(l.offered, offset)
 	l.unpark()
 	l.p.noteSettled()
@@ -227,6 +240,7 @@ func (l *Lane) passRange(from, to int64) {
 // settle ends a delivery of the lane.
 func (l *Lane) settle(p *pending, outcome string) {
 	l.mark(p.d.Event.Offset)
+	l.keepSettled(p, outcome)
 	l.count--
 	l.bytes -= p.size
 	l.admitted--

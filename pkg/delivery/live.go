@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -21,6 +22,9 @@ func (p *Partition) run() {
 	for {
 		r, err := p.inbox.next(p.ctx)
 		if err != nil {
+			return
+		}
+		if p.awaitSaved(p.ctx) != nil {
 			return
 		}
 		p.busy.Store(time.Now().UnixNano())
@@ -139,7 +143,7 @@ func (p *Partition) judge(ctx context.Context, r *event.Record) (*event.Event, [
 		return nil, nil, context.Cause(p.ctx)
 	case err != nil:
 		p.engine.Metrics.Undecodable(r.Topic)
-		return nil, make([]route.Verdict, len(p.lanes)), p.letter(ctx, r, nil, "", err)
+		return nil, slices.Repeat([]route.Verdict{{Err: err}}, len(p.lanes)), p.letter(ctx, r, nil, "", err)
 	}
 	decision := p.engine.Router.Route(ev)
 	for _, name := range decision.Unknown {
@@ -159,14 +163,14 @@ func (p *Partition) give(ctx context.Context, l *Lane, r *event.Record, ev *even
 	switch {
 	case l.settled(r.Offset): // before a restart
 	case ev == nil:
-		l.passAs(r.Offset, outcomeDeadLettered)
+		l.bury(ctx, r, nil, v.Err)
 	case v.Err != nil && !held:
 		if err := p.letter(ctx, r, ev, l.t.name, v.Err); err != nil {
 			return nil, err
 		}
-		l.passAs(r.Offset, outcomeDeadLettered)
+		l.bury(ctx, r, ev, v.Err)
 	case !held && !v.Deliver:
-		l.passAs(r.Offset, outcomeFiltered)
+		l.filter(r.Offset)
 	default:
 		return l.offer(ctx, ev, v.Err), nil
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hms-sme/policysync/pkg/checkpoint"
 	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/receipt"
 )
 
 // errReleased is the cause with which the contexts of an assignment end.
@@ -56,6 +57,7 @@ type Partition struct {
 	epochMu sync.Mutex
 	epochs  []epochStart
 
+	unsaved unsaved
 	end     atomic.Int64 // the log's end as last seen
 	dirty   atomic.Int64 // settlings since the last checkpoint was taken
 	busy    atomic.Int64 // since when the goroutine works on one record, unix nanoseconds; 0: it waits
@@ -106,11 +108,22 @@ func (p *Partition) noteSettled() {
 // Dirty reports whether anything settled since the last Checkpoint.
 func (p *Partition) Dirty() bool { return p.dirty.Load() > 0 }
 
-// Checkpoint returns what to commit: the lowest cursor, the leader epoch of the
-// record before it (-1 if unknown) and the metadata with all cursors. With an
-// error nothing may be committed: without its cursors a commit would skip what
-// lanes that this member lacks have not settled.
-func (p *Partition) Checkpoint() (offset int64, epoch int32, metadata string, err error) {
+// Commit is what a checkpoint commits.
+type Commit struct {
+	// Offset is the lowest cursor, Epoch the leader epoch of the record before it, -1
+	// if unknown.
+	Offset int64
+	Epoch  int32
+	// Metadata holds all cursors.
+	Metadata string
+	// Receipts must be acknowledged before the commit, so that nothing is committed
+	// that cannot be proven. They are good until the next call.
+	Receipts []receipt.Receipt
+}
+
+// Checkpoint returns what to commit. With an error nothing may be committed: without
+// its cursors a commit would skip what lanes that this member lacks have not settled.
+func (p *Partition) Checkpoint() (Commit, error) {
 	p.dirty.Store(0)
 	cp := checkpoint.Checkpoint{TopicID: p.TopicID}
 	highest := int64(0)
@@ -118,7 +131,9 @@ func (p *Partition) Checkpoint() (offset int64, epoch int32, metadata string, er
 		l.t.mu.Lock()
 		lane := l.saved
 		lane.Cursor = l.cursor.Clone()
+		outcomes := l.takeOutcomes()
 		l.t.mu.Unlock()
+		p.unsaved.add(outcomes)
 		if next := lane.Cursor.Next(); i == 0 || next < cp.Committed {
 			cp.Committed = next
 		}
@@ -132,7 +147,7 @@ func (p *Partition) Checkpoint() (offset int64, epoch int32, metadata string, er
 		p.engine.Logger.Warn("checkpoint has no room for all that settled out of order; a restart would repeat some pushes",
 			"topic", p.Topic, "partition", p.Partition, "targets", cut)
 	}
-	return cp.Committed, p.epochAt(cp.Committed - 1), metadata, err
+	return Commit{cp.Committed, p.epochAt(cp.Committed - 1), metadata, p.unsaved.list}, err
 }
 
 func (p *Partition) epochAt(offset int64) int32 {

@@ -34,7 +34,8 @@ type pending struct {
 	lastSuccess  uint64    // the target's success count at the last attempt
 	lastErr      error
 	lastClass    connector.Class
-	counted      bool // its failure counted on the breaker already
+	counted      bool   // its failure counted on the breaker already
+	reference    string // the external system's own id for what it took
 	due          time.Time
 }
 

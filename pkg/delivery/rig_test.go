@@ -110,7 +110,7 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 	}
 	r.Engine = NewEngine(Config{
 		Targets: targets, Decoder: fakeDecoder{}, Reader: fakeReader{}, Router: everywhere(len(targets)),
-		Letters: r.letters, Feeds: r.feeds, CommitEvery: 250, CommitNow: func() { r.commits++ },
+		Letters: r.letters, Feeds: r.feeds, Receipts: true, CommitEvery: 250, CommitNow: func() { r.commits++ },
 		Tracer: testTracer(), Metrics: testMetrics(t), Logger: log,
 	})
 	r.p = r.Assign(c.start, func() { r.resumed++ })
@@ -156,9 +156,10 @@ func (r *rig) committable() int64 {
 
 func (r *rig) checkpoint() (offset int64, meta string) {
 	r.t.Helper()
-	offset, _, meta, err := r.p.Checkpoint()
+	c, err := r.p.Checkpoint()
 	require.NoError(r.t, err)
-	return offset, meta
+	r.p.Saved()
+	return c.Offset, c.Metadata
 }
 
 // settlesAll waits, in the bubble's time, until everything published has settled.
@@ -216,7 +217,7 @@ func (c *recordingConnector) Push(ctx context.Context, d *connector.Delivery) (c
 	if err == nil {
 		c.applied = append(c.applied, *d)
 	}
-	return connector.Receipt{}, err
+	return connector.Receipt{Reference: fmt.Sprintf("ref-%s-%d", d.Key, d.Event.Offset)}, err
 }
 
 func (c *recordingConnector) Close(context.Context) error { return nil }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -11,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/hms-sme/policysync/pkg/checkpoint"
+	"github.com/hms-sme/policysync/pkg/delivery"
 )
 
 // CommitNow asks for a commit without waiting for it.
@@ -69,32 +71,37 @@ func (g *Group) commitLast(parts []*assignment) {
 var errGone = errors.New("all partitions have gone meanwhile")
 
 // send sends one OffsetCommit, fenced by the member's generation, with the cursors
-// of the given partitions. A failed one is repeated with the next.
+// of the given partitions, once their receipts are acknowledged. A failed one is
+// repeated with the next.
 //
 // The generation is the one that the member has when the request is made; a later
 // generation may own a partition that an earlier one lost. So stillOurs is asked
 // after that: what was lost before is left out, what is lost later is fenced.
 func (g *Group) send(parts []*assignment, stillOurs func(*assignment) bool) {
-	offsets := map[string]map[int32]kgo.EpochOffset{}
-	metadata := map[partition]string{}
-	byID := map[partition]*assignment{}
+	commits := map[*assignment]delivery.Commit{}
 	for _, a := range parts {
-		offset, epoch, meta, err := a.p.Checkpoint()
+		c, err := a.p.Checkpoint()
 		if err != nil {
 			g.log.Error("encode checkpoint; nothing is committed", "topic", a.id.topic, "partition", a.id.id, "err", err)
-			continue
+		} else if stillOurs(a) {
+			commits[a] = c
 		}
-		if offsets[a.id.topic] == nil {
-			offsets[a.id.topic] = map[int32]kgo.EpochOffset{}
-		}
-		offsets[a.id.topic][a.id.id] = kgo.EpochOffset{Epoch: epoch, Offset: offset}
-		metadata[a.id], byID[a.id] = meta, a
-	}
-	if len(byID) == 0 {
-		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), g.config.SessionTimeout)
 	defer cancel()
+	g.prove(ctx, commits)
+	if len(commits) == 0 {
+		return
+	}
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	byID := map[partition]*assignment{}
+	for a, c := range commits {
+		if offsets[a.id.topic] == nil {
+			offsets[a.id.topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[a.id.topic][a.id.id] = kgo.EpochOffset{Epoch: c.Epoch, Offset: c.Offset}
+		byID[a.id] = a
+	}
 	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
 		for i := range req.Topics {
 			t := &req.Topics[i]
@@ -102,7 +109,7 @@ func (g *Group) send(parts []*assignment, stillOurs func(*assignment) bool) {
 				return !stillOurs(byID[partition{t.Topic, p.Partition}])
 			})
 			for j := range t.Partitions {
-				meta := metadata[partition{t.Topic, t.Partitions[j].Partition}]
+				meta := commits[byID[partition{t.Topic, t.Partitions[j].Partition}]].Metadata
 				t.Partitions[j].Metadata = &meta
 			}
 		}
@@ -118,6 +125,37 @@ func (g *Group) send(parts []*assignment, stillOurs func(*assignment) bool) {
 				g.committed(byID, resp, err)
 			}
 		})
+}
+
+// prove writes the receipts of commits and drops those commits whose receipts are not
+// acknowledged within half the time that the group waits for a silent member: so the
+// commits of the others are not late.
+func (g *Group) prove(ctx context.Context, commits map[*assignment]delivery.Commit) {
+	if g.proof == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.config.SessionTimeout/2)
+	defer cancel()
+	var mu sync.Mutex
+	failed := map[*assignment]error{}
+	var wg sync.WaitGroup
+	for a, c := range commits {
+		wg.Go(func() {
+			if err := g.proof.Write(ctx, c.Receipts); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed[a] = err
+				return
+			}
+			a.p.Saved()
+		})
+	}
+	wg.Wait()
+	for a, err := range failed {
+		delete(commits, a)
+		g.outcome(a, err)
+		g.onDone(err)
+	}
 }
 
 // isLive reports whether the group still gives the assignment to this member.

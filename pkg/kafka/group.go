@@ -27,6 +27,7 @@ type Group struct {
 	drain  time.Duration
 	log    *slog.Logger
 	onDone func(err error) // of each commit
+	proof  *Receipts       // nil if none are kept
 
 	member  *kgo.Client
 	session *session
@@ -75,6 +76,8 @@ type GroupConfig struct {
 	// Interval is the time between two commits.
 	Interval time.Duration
 	Logger   *slog.Logger
+	// Receipts writes those of what is committed, before it is. Nil: none are kept.
+	Receipts *Receipts
 	// Committed is called after each commit, with its error.
 	Committed func(err error)
 }
@@ -83,7 +86,7 @@ type GroupConfig struct {
 // assigned.
 func Join(c Config, g GroupConfig) (*Group, error) {
 	group := &Group{
-		config: c, engine: g.Engine, drain: g.Drain, log: g.Logger, onDone: g.Committed,
+		config: c, engine: g.Engine, drain: g.Drain, log: g.Logger, onDone: g.Committed, proof: g.Receipts,
 		session: &session{renew: func(sent time.Time) { g.Engine.Renew(sent.Add(g.Session)) }},
 		live:    map[partition]*assignment{}, now: make(chan struct{}, 1), stop: make(chan struct{}),
 	}

@@ -9,7 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/pkg/receipt"
@@ -114,4 +116,86 @@ func TestReadReceiptsSince(t *testing.T) {
 	require.Empty(t, read(time.Now().Add(time.Minute)))
 	err := c.admin().ReadReceipts(t.Context(), "nowhere", nil, time.Time{}, nil)
 	require.ErrorContains(t, err, "describe topic nowhere: UNKNOWN_TOPIC_OR_PARTITION")
+}
+
+// What is committed can be proven: no commit is sent before its receipts are
+// acknowledged, and those of a failed write are kept.
+func TestReceiptsComeBeforeTheCommit(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2, kfake.SeedTopics(4, proofs))
+	away := func(key string) *kfake.FaultHandle {
+		return c.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Produce}, Topic: proofs, Partitions: []int32{int32(partitionOf([]byte(key), 4))},
+			Err: kerr.TopicAuthorizationFailed, Count: -1,
+		})
+	}
+	refused := away("0-0")
+	require.NotEqual(t, partitionOf([]byte("0-0"), 4), partitionOf([]byte("1-0"), 4))
+	c.publish(0, "a")
+	c.publish(1, "b")
+	m := c.join(map[string]*recorder{"target": newRecorder()}, withReceipts(c.receipts()))
+	require.NoError(t, refused.Wait(t.Context(), 3))
+	eventually(t, "a partition whose receipts are written is committed", func() bool { return c.committed(1).Offset == 1 })
+	require.EqualValues(t, -1, c.committed(0).Offset)
+	require.Equal(t, 1, strings.Count(m.log.String(), "write receipts: TOPIC_AUTHORIZATION_FAILED"), "the same error is logged once")
+
+	c.publish(0, "a, changed") // of the same key
+	eventually(t, "it has settled", func() bool {
+		n := 0
+		for _, s := range m.engine.Snapshot().Targets[0].Lanes {
+			n += int(s.Lag)
+		}
+		return n == 0
+	})
+	refused.Remove()
+	c.settled()
+	require.Equal(t, []string{"held/target/0-0/1"}, c.proven("0-0"), "the newest has replaced the kept one")
+	require.Equal(t, []string{"held/target/1-0/0"}, c.proven("1-0"))
+}
+
+// The last commit of a revoke has its receipts too, but waits for them only for a
+// while; what it leaves is pushed and proven again by the next owner.
+func TestReceiptsOfTheLastCommit(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, kfake.SeedTopics(1, proofs))
+	c.publish(0, "a")
+	target := newRecorder()
+	settles := func(m *member) {
+		eventually(t, "it has settled", func() bool {
+			s := m.engine.Snapshot().Targets[0]
+			return len(s.Lanes) == 1 && s.Lanes[0].Deliveries == 0 && len(target.attempts()) > 0
+		})
+	}
+	away := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: proofs, Err: kerr.NotEnoughReplicas, Count: -1})
+	m := c.join(map[string]*recorder{"target": target}, withReceipts(c.receipts()), commitEach(never))
+	settles(m)
+	began := time.Now()
+	m.Stop(false)
+	require.Less(t, time.Since(began), RebalanceTimeout/2)
+	require.EqualValues(t, -1, c.committed(0).Offset)
+	require.Empty(t, c.proven("0-0"))
+	away.Remove()
+
+	m = c.join(map[string]*recorder{"target": target}, withReceipts(c.receipts()), commitEach(never))
+	eventually(t, "it has come again", func() bool { _, repeated := target.arrived(); return repeated == 1 })
+	settles(m)
+	m.Stop(false)
+	require.EqualValues(t, 1, c.committed(0).Offset)
+	require.Equal(t, []string{"held/target/0-0/0"}, c.proven("0-0"))
+}
+
+// What settled before a partition was lost is neither committed nor proven: another
+// member pushes it again, and says so.
+func TestLostPartitionWritesNoReceipts(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, kfake.SeedTopics(1, proofs))
+	c.publish(0, "a")
+	target := newRecorder()
+	m := c.join(map[string]*recorder{"target": target}, withReceipts(c.receipts()), commitEach(never))
+	eventually(t, "it has arrived", func() bool { n, _ := target.arrived(); return n == 1 })
+	c.throwOut()
+	eventually(t, "it has come again", func() bool { _, repeated := target.arrived(); return repeated == 1 })
+	require.Empty(t, c.proven("0-0"))
+	m.Stop(false)
+	require.Len(t, c.proven("0-0"), 1)
 }

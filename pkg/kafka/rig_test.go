@@ -163,6 +163,10 @@ func withWindow(n int) memberOption {
 	return func(_ *GroupConfig, _ *Config, s *delivery.Settings) { s.Window.Deliveries = n }
 }
 
+func withReceipts(w *Receipts) memberOption {
+	return func(g *GroupConfig, _ *Config, _ *delivery.Settings) { g.Receipts = w }
+}
+
 // join starts a member that pushes to the given targets, and stops it at the end of
 // the test.
 func (c *cluster) join(targets map[string]*recorder, opts ...memberOption) *member {
@@ -194,8 +198,8 @@ func (c *cluster) join(targets map[string]*recorder, opts ...memberOption) *memb
 	require.NoError(c.t, err)
 	engine := delivery.Config{
 		Decoder: plainText{}, Reader: plainText{}, Router: everywhere(len(targets)), Letters: letters, Feeds: NewCatchUps(config, g.Logger),
-		CommitEvery: 1_000_000,
-		Tracer:      telemetry.NewTracer(tracenoop.NewTracerProvider(), group), Metrics: metrics, Logger: g.Logger,
+		CommitEvery: 1_000_000, Receipts: g.Receipts != nil,
+		Tracer: telemetry.NewTracer(tracenoop.NewTracerProvider(), group), Metrics: metrics, Logger: g.Logger,
 	}
 	for name, r := range targets {
 		engine.Targets = append(engine.Targets, delivery.NewTarget(delivery.TargetConfig{

@@ -1,0 +1,172 @@
+package delivery
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/receipt"
+)
+
+// maxUnsaved is how many deliveries of a partition may have settled without an
+// acknowledged receipt. With more the partition's feeds wait: what its lanes hold
+// already still settles, so that no more than this and their windows is kept.
+const maxUnsaved = 10_000
+
+// unsaved holds the receipts of a partition until they are acknowledged: one per
+// record of the receipts topic, so that the newest wins.
+type unsaved struct {
+	count atomic.Int64 // settled deliveries that list, or a lane, has to account for
+
+	// These belong to whoever calls Checkpoint and Saved, one at a time.
+	list    []receipt.Receipt
+	index   map[unsavedKey]int // in list
+	settled int64              // deliveries that list stands for
+
+	// mu closes the race between a feed that begins to wait and an acknowledgement.
+	mu   sync.Mutex
+	room chan struct{} // not nil while a feed waits
+}
+
+type unsavedKey struct {
+	kind        receipt.Kind
+	target, key string
+}
+
+func keyOf(r *receipt.Receipt) unsavedKey { return unsavedKey{r.Kind(), r.Target, r.Key} }
+
+// add takes over what settled. Counts of superseded versions add up.
+func (u *unsaved) add(receipts []receipt.Receipt) {
+	u.settled += int64(len(receipts))
+	for _, r := range receipts {
+		k := keyOf(&r)
+		i, ok := u.index[k]
+		if ok {
+			r.Superseded += u.list[i].Superseded
+			u.list[i] = r
+		} else {
+			u.index[k] = len(u.list)
+			u.list = append(u.list, r)
+		}
+		if k.kind == receipt.KindHeld {
+			u.dropSuperseded(&r)
+		}
+	}
+}
+
+// dropSuperseded drops the receipt of a version that gave way to the one held: its
+// own receipt counts it.
+func (u *unsaved) dropSuperseded(held *receipt.Receipt) {
+	k := unsavedKey{receipt.KindLast, held.Target, held.Key}
+	i, ok := u.index[k]
+	if !ok || u.list[i].Outcome != receipt.Superseded || u.list[i].Source.Offset > held.Source.Offset {
+		return
+	}
+	end := len(u.list) - 1
+	u.list[i] = u.list[end]
+	u.index[keyOf(&u.list[i])] = i
+	u.list = u.list[:end]
+	delete(u.index, k)
+}
+
+// clear forgets what is acknowledged, and lets the feeds go on.
+func (u *unsaved) clear() {
+	clear(u.list)
+	clear(u.index)
+	u.list = u.list[:0]
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.count.Add(-u.settled)
+	u.settled = 0
+	if u.room != nil {
+		close(u.room)
+		u.room = nil
+	}
+}
+
+// wait returns the channel that is closed when there is room; nil if there is.
+func (u *unsaved) wait() <-chan struct{} {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.count.Load() < maxUnsaved {
+		return nil
+	}
+	if u.room == nil {
+		u.room = make(chan struct{})
+	}
+	return u.room
+}
+
+// awaitSaved waits while too many receipts are not acknowledged.
+func (p *Partition) awaitSaved(ctx context.Context) error {
+	for {
+		room := p.unsaved.wait()
+		if room == nil {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Saved tells that the receipts of the last Checkpoint are acknowledged. Until it is
+// called each Checkpoint hands them out again, under newer ones.
+func (p *Partition) Saved() { p.unsaved.clear() }
+
+// takeOutcomes returns what has settled since the last call, for use until the next.
+func (l *Lane) takeOutcomes() []receipt.Receipt {
+	taken := l.outcomes
+	clear(l.spare)
+	l.outcomes, l.spare = l.spare[:0], taken
+	return taken
+}
+
+// keepSettled keeps the receipt of p until the next Checkpoint. An event without a key
+// is of no policy, and its receipt would stay on the topic for ever.
+func (l *Lane) keepSettled(p *pending, outcome string) {
+	ev := p.d.Event
+	if !l.p.engine.Receipts || !ev.HasKey {
+		return
+	}
+	r := receipt.Receipt{
+		Target: l.t.name, Key: p.d.Key, Outcome: outcome, Time: time.Now(), Attempts: p.tries, Source: ev.Position,
+		Version: ev.Version, HasVersion: ev.HasVersion, Deleted: ev.Tombstone(),
+		Trace: traceID(p.span), Reference: receipt.Bounded(p.reference),
+	}
+	if outcome == outcomeDeadLettered {
+		r.Class, r.Error, r.Letter = string(p.lastClass), receipt.Bounded(p.lastErr.Error()), p.d.ID
+	}
+	l.keep(r)
+}
+
+// keepBuried does so for a record that became a dead letter before it was a delivery:
+// for the lane's target, or as a whole if ev is nil. Then the record's own key stands
+// for the policy's.
+func (l *Lane) keepBuried(ctx context.Context, r *event.Record, ev *event.Event, cause error) {
+	b := receipt.Receipt{
+		Target: l.t.name, Key: string(r.Key), Outcome: outcomeDeadLettered, Time: time.Now(), Source: r.Position,
+		Deleted: r.Value == nil, Trace: traceID(trace.SpanFromContext(ctx)),
+		Class: string(connector.Permanent), Error: receipt.Bounded(cause.Error()), Letter: l.p.recordID(r.Offset),
+	}
+	keyed := r.Key != nil
+	if ev != nil {
+		b.Key, b.Version, b.HasVersion, keyed = ev.Key, ev.Version, ev.HasVersion, ev.HasKey
+		b.Letter = l.p.deliveryID(r.Offset, l.t.name)
+	}
+	if l.p.engine.Receipts && keyed {
+		l.keep(b)
+	}
+}
+
+func (l *Lane) keep(r receipt.Receipt) {
+	l.outcomes = append(l.outcomes, r)
+	l.p.unsaved.count.Add(1)
+}

@@ -1,0 +1,195 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/receipt"
+)
+
+// receipts takes a checkpoint and returns what its receipts say, in order. Unlike
+// [rig.checkpoint] it does not save them.
+func (r *rig) receipts() []string {
+	r.t.Helper()
+	c, err := r.p.Checkpoint()
+	require.NoError(r.t, err)
+	var said []string
+	for _, x := range c.Receipts {
+		text := fmt.Sprintf("%s/%s/%s: %s %d", x.Kind(), x.Target, x.Key, x.Outcome, x.Source.Offset)
+		if x.Superseded > 0 {
+			text += fmt.Sprintf(" superseded %d", x.Superseded)
+		}
+		said = append(said, text)
+	}
+	slices.Sort(said)
+	return said
+}
+
+func TestReceiptsSayHowDeliveriesSettled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(nil), withTarget(nil))
+		r.targets[0].set(func(_ context.Context, d *connector.Delivery) error {
+			if d.Event.Offset == 1 {
+				return connector.AsPermanent(fmt.Errorf("refused: %s", strings.Repeat("x", 9999)))
+			}
+			if d.Event.Offset == 3 && d.Attempt == 1 {
+				return connector.AsTransient(errors.New("deadlock"))
+			}
+			return nil
+		})
+		began := time.Now()
+		r.publish("a", "b", "a", "c", "", "garbage")
+		synctest.Wait()
+		<-time.After(time.Second)
+		synctest.Wait()
+		require.ElementsMatch(t, []string{
+			"held/target0/a: delivered 2", "last/target0/b: dead-lettered 1", "held/target0/c: delivered 3", "last/target0/garbage: dead-lettered 5",
+			"held/target1/a: delivered 2", "held/target1/b: delivered 1", "held/target1/c: delivered 3", "last/target1/garbage: dead-lettered 5",
+		}, r.receipts(), "of each key the newest, and none of a record without one")
+
+		c, err := r.p.Checkpoint()
+		require.NoError(t, err)
+		byKey := map[string]receipt.Receipt{}
+		for _, x := range c.Receipts {
+			byKey[x.Target+" "+x.Key] = x
+		}
+		position := func(offset int64) event.Position {
+			return event.Position{Topic: "policies", TopicID: topicID, Offset: offset}
+		}
+		c3 := byKey["target0 c"]
+		require.WithinRange(t, c3.Time, began, began.Add(time.Second))
+		c3.Time = time.Time{}
+		require.Empty(t, cmp.Diff(receipt.Receipt{
+			Target: "target0", Key: "c", Outcome: receipt.Delivered, Attempts: 2, Source: position(3), Version: 3, HasVersion: true, Reference: "ref-c-3",
+		}, c3))
+		b := byKey["target0 b"]
+		require.Len(t, b.Error, receipt.MaxText)
+		b.Error, b.Time = b.Error[:7], time.Time{}
+		require.Empty(t, cmp.Diff(receipt.Receipt{
+			Target: "target0", Key: "b", Outcome: receipt.DeadLettered, Attempts: 1, Source: position(1), Version: 1, HasVersion: true,
+			Class: "permanent", Error: "refused", Letter: topicID.String() + "/0/1/target0",
+		}, b))
+		g := byKey["target1 garbage"]
+		g.Time = time.Time{}
+		require.Empty(t, cmp.Diff(receipt.Receipt{
+			Target: "target1", Key: "garbage", Outcome: receipt.DeadLettered, Source: position(5),
+			Class: "permanent", Error: "decode: not Avro", Letter: topicID.String() + "/0/5",
+		}, g))
+	})
+}
+
+// Until they are saved, receipts are handed out again, the newest of each record.
+func TestReceiptsAreKeptUntilSaved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.publish("a", "b")
+		synctest.Wait()
+		require.Equal(t, []string{"held/target0/a: delivered 0", "held/target0/b: delivered 1"}, r.receipts())
+		r.publish("a")
+		synctest.Wait()
+		require.Equal(t, []string{"held/target0/a: delivered 2", "held/target0/b: delivered 1"}, r.receipts())
+		r.p.Saved()
+		r.publish("b") // settles after the checkpoint: not saved with it
+		synctest.Wait()
+		require.Equal(t, []string{"held/target0/b: delivered 3"}, r.receipts())
+		r.p.Saved()
+		require.Empty(t, r.receipts())
+		require.Zero(t, r.p.unsaved.count.Load())
+	})
+}
+
+func TestReceiptsAreCoalesced(t *testing.T) {
+	t.Parallel()
+	of := func(outcome string, offset int64, superseded int) receipt.Receipt {
+		return receipt.Receipt{Target: "t", Key: "k", Outcome: outcome, Source: event.Position{Offset: offset}, Superseded: superseded}
+	}
+	other := receipt.Receipt{Target: "t", Key: "other", Outcome: receipt.Delivered}
+	for name, tc := range map[string]struct{ in, want []receipt.Receipt }{
+		"a delivery says nothing of the failure before it": {
+			[]receipt.Receipt{of(receipt.DeadLettered, 1, 0), other, of(receipt.Delivered, 2, 0)},
+			[]receipt.Receipt{of(receipt.DeadLettered, 1, 0), other, of(receipt.Delivered, 2, 0)},
+		},
+		"a delivery counts those that gave way to it": {
+			[]receipt.Receipt{of(receipt.Superseded, 1, 1), of(receipt.Superseded, 2, 1), other, of(receipt.Delivered, 3, 2)},
+			[]receipt.Receipt{other, of(receipt.Delivered, 3, 2)},
+		},
+		"one that gave way later stands": {
+			[]receipt.Receipt{of(receipt.Delivered, 1, 0), of(receipt.Superseded, 2, 1), of(receipt.Superseded, 3, 1)},
+			[]receipt.Receipt{of(receipt.Delivered, 1, 0), of(receipt.Superseded, 3, 2)},
+		},
+		"counts add up": {
+			[]receipt.Receipt{of(receipt.Delivered, 1, 2), of(receipt.Delivered, 4, 3)},
+			[]receipt.Receipt{of(receipt.Delivered, 4, 5)},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := unsaved{index: map[unsavedKey]int{}}
+			u.add(tc.in[:1])
+			u.add(tc.in[1:])
+			require.ElementsMatch(t, tc.want, u.list)
+			require.Len(t, u.index, len(tc.want))
+			for k, i := range u.index {
+				require.Equal(t, k, keyOf(&u.list[i]))
+			}
+		})
+	}
+}
+
+// While the receipts topic is away nothing piles up for ever: the feeds wait, live
+// and catch-up, and go on once it is back.
+func TestFeedsWaitForReceipts(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]Settings{"live feed": defaults(), "catch-up feed": slow()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, func(c *rigConfig) { c.settings = []Settings{first, defaults()} })
+				keys := make([]string, 2*maxUnsaved)
+				for i := range keys {
+					keys[i] = fmt.Sprint(i)
+				}
+				r.publish(keys...)
+				<-time.After(time.Hour)
+				synctest.Wait()
+				kept := len(r.receipts())
+				t.Logf("%d receipts kept of %d deliveries", kept, 2*len(keys))
+				require.GreaterOrEqual(t, kept, maxUnsaved)
+				require.Less(t, kept, maxUnsaved+2*defaults().Window.Deliveries)
+				r.settlesAll(time.Hour)
+			})
+		})
+	}
+}
+
+// slow settings make a lane detach.
+func slow() Settings {
+	s := defaults()
+	s.Window.Deliveries = 2
+	return s
+}
+
+func TestReceiptsOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.Receipts = false
+		r.publish("a", "garbage")
+		r.settlesAll(time.Second)
+		require.Empty(t, r.receipts())
+		require.Zero(t, r.p.unsaved.count.Load())
+	})
+}
