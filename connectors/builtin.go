@@ -10,6 +10,7 @@ import (
 	"github.com/hms-sme/policysync/connectors/scheduling"
 	"github.com/hms-sme/policysync/connectors/sql"
 	"github.com/hms-sme/policysync/connectors/warehouse"
+	"github.com/hms-sme/policysync/connectors/webhook"
 	"github.com/hms-sme/policysync/pkg/connector"
 )
 
@@ -21,6 +22,7 @@ func Builtin() connector.Registry {
 		"scheduling": connector.KindOf(newScheduling),
 		"sql":        sql.Kind(),
 		"warehouse":  warehouse.Kind(),
+		"webhook":    webhook.Kind(),
 	}
 }
 
