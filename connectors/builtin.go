@@ -5,6 +5,7 @@ package connectors
 import (
 	"context"
 
+	"github.com/hms-sme/policysync/connectors/caldav"
 	"github.com/hms-sme/policysync/connectors/file"
 	"github.com/hms-sme/policysync/connectors/http"
 	"github.com/hms-sme/policysync/connectors/scheduling"
@@ -17,6 +18,7 @@ import (
 // Builtin returns every kind of connector that a config can name.
 func Builtin() connector.Registry {
 	return connector.Registry{
+		"caldav":     caldav.Kind(),
 		"file":       file.Kind(),
 		"http":       http.Kind(),
 		"scheduling": connector.KindOf(newScheduling),

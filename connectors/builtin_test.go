@@ -15,7 +15,7 @@ import (
 func TestBuiltin(t *testing.T) {
 	t.Parallel()
 	kinds := Builtin()
-	require.Equal(t, []string{"file", "http", "scheduling", "sql", "warehouse", "webhook"}, slices.Sorted(maps.Keys(kinds)))
+	require.Equal(t, []string{"caldav", "file", "http", "scheduling", "sql", "warehouse", "webhook"}, slices.Sorted(maps.Keys(kinds)))
 	for name, kind := range kinds {
 		require.NotNil(t, kind.Config(), name)
 		_, err := kind.New(t.Context(), new(string), connector.Env{})
