@@ -219,9 +219,11 @@ func (w *world) eventually(what string, limit time.Duration, f func() bool) {
 }
 
 // letters reads the dead-letter topic to its end.
-func (w *world) letters() []*kgo.Record {
+func (w *world) letters() []*kgo.Record { return w.all(w.topic + "-letters") }
+
+// all reads a topic to its end.
+func (w *world) all(topic string) []*kgo.Record {
 	w.t.Helper()
-	topic := w.topic + "-letters"
 	ends, err := w.adm.ListEndOffsets(w.t.Context(), topic)
 	require.NoError(w.t, err)
 	want := 0

@@ -2,30 +2,40 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hms-sme/policysync/pkg/app"
+	"github.com/hms-sme/policysync/pkg/config"
 )
 
 func newStatus() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "status -c FILE",
-		Short: "Show how far each target has come",
-		Long: `Show, per target and partition, the cursor and the lag. It reads the group's
-commits in Kafka and needs no running member.`,
-		Example: example("policysync status -c policysync.yaml", "policysync status -c policysync.yaml --json"),
-		Args:    cobra.NoArgs,
+		Use:   "status -c FILE [--key KEY]",
+		Short: "Show how far each target has come, or which version of a policy it has",
+		Long: `Show, per target and partition, the cursor and the lag, and what the members tell:
+breakers and the oldest event that waits. With --key, show for one policy which
+version each target has, since when and under which trace, or why not. Both are
+read from Kafka and need no running member.`,
+		Example: example("policysync status -c policysync.yaml", "policysync status -c policysync.yaml --key DOI-7",
+			"policysync status -c policysync.yaml --json"),
+		Args: cobra.NoArgs,
 	}
 	load := configFlag(c)
 	asJSON := c.Flags().Bool("json", false, "print JSON")
+	key := c.Flags().String("key", "", "one policy's key")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := load()
 		if err != nil {
 			return err
+		}
+		if c.Flags().Changed("key") {
+			return showPolicy(c, cfg, *key, *asJSON)
 		}
 		status, err := app.ReadStatus(c.Context(), cfg, quiet())
 		if err != nil {
@@ -34,12 +44,26 @@ commits in Kafka and needs no running member.`,
 		if *asJSON {
 			return json.NewEncoder(c.OutOrStdout()).Encode(status)
 		}
-		return printStatus(c.OutOrStdout(), status)
+		return printStatus(c.OutOrStdout(), status, time.Now())
 	}
 	return c
 }
 
-func printStatus(w io.Writer, s *app.Status) error {
+func showPolicy(c *cobra.Command, cfg *config.Config, key string, asJSON bool) error {
+	s, err := app.ReadPolicy(c.Context(), cfg, key, quiet())
+	switch {
+	case errors.Is(err, app.ErrReceiptsOff):
+		return usageError{err}
+	case err != nil:
+		return err
+	case asJSON:
+		return json.NewEncoder(c.OutOrStdout()).Encode(s)
+	}
+	printPolicy(c.OutOrStdout(), s, time.Now())
+	return nil
+}
+
+func printStatus(w io.Writer, s *app.Status, now time.Time) error {
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "TARGET\tPARTITION\tNEXT\tAHEAD\tEND\tLAG")
 	for _, t := range s.Targets {
@@ -59,5 +83,8 @@ func printStatus(w io.Writer, s *app.Status) error {
 	for _, p := range s.Problems {
 		fmt.Fprintf(table, "cursors not usable: %s\n", p)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return printMembers(w, s, now)
 }

@@ -132,6 +132,10 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 		checks.Go(func() { a.check(checking, t.Name(), p.connectors[i]) })
 	}
 	a.onStop("checks of the targets", func(context.Context) error { cancel(); checks.Wait(); return nil })
+	telling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	told := make(chan struct{})
+	go func() { defer close(told); a.tell(telling, receipts) }()
+	a.onStop("record of this member", func(context.Context) error { stop(); <-told; return nil })
 	a.group, err = kafka.Join(a.cfg.Kafka, kafka.GroupConfig{
 		Engine: a.engine, Session: session, Drain: a.cfg.DrainTimeout, Interval: a.cfg.Checkpoint.Interval, Logger: a.o.Logger,
 		Receipts: receipts,

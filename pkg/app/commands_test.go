@@ -18,12 +18,15 @@ import (
 	"github.com/hms-sme/policysync/pkg/config"
 	"github.com/hms-sme/policysync/pkg/decode"
 	"github.com/hms-sme/policysync/pkg/kafka"
+	"github.com/hms-sme/policysync/pkg/receipt"
 )
 
 func TestReadStatus(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	cfg := p.config("")
+	_, err := CreateTopics(t.Context(), cfg, discard)
+	require.NoError(t, err)
 	for n := range 6 {
 		p.produce(cfg, oneLine(policy(fmt.Sprintf("P-%d", n), 1, "policyCreated")))
 	}
@@ -40,7 +43,7 @@ func TestReadStatus(t *testing.T) {
 		require.NoError(t, err)
 		return s
 	}
-	require.Empty(t, cmp.Diff(&Status{Group: "sync", Targets: []TargetStatus{
+	require.Empty(t, cmp.Diff(&Status{Group: "sync", Members: []receipt.Member{}, Targets: []TargetStatus{
 		{Target: "ledger", Configured: true, Lag: 6, Lanes: []LaneStatus{lane(0, -1), lane(1, -1)}},
 		{Target: "caseApi", Configured: true, Lag: 6, Lanes: []LaneStatus{lane(0, -1), lane(1, -1)}},
 	}}, read(cfg)), "before the first commit")
@@ -49,7 +52,7 @@ func TestReadStatus(t *testing.T) {
 	eventually(t, "all is committed", func() bool { return p.lag(cfg) == 0 })
 	require.NoError(t, a.Stop(t.Context()))
 	renamed := p.config(strings.Replace(targets, "caseApi", "newApi", 1))
-	require.Empty(t, cmp.Diff(&Status{Group: "sync", Targets: []TargetStatus{
+	require.Empty(t, cmp.Diff(&Status{Group: "sync", Members: []receipt.Member{}, Targets: []TargetStatus{
 		{Target: "ledger", Configured: true, Lanes: []LaneStatus{lane(0, ends[0]), lane(1, ends[1])}},
 		// A new target would start where the furthest of the others is.
 		{Target: "newApi", Configured: true, Lanes: []LaneStatus{lane(0, ends[0]), lane(1, ends[1])}},

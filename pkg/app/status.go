@@ -8,12 +8,16 @@ import (
 
 	"github.com/hms-sme/policysync/pkg/config"
 	"github.com/hms-sme/policysync/pkg/kafka"
+	"github.com/hms-sme/policysync/pkg/receipt"
 )
 
 // Status is how far the group has come, as its last commits tell.
 type Status struct {
 	Group   string         `json:"group"`
 	Targets []TargetStatus `json:"targets"`
+	// Members are those that are alive; MembersUnknown says why that is not known.
+	Members        []receipt.Member `json:"members"`
+	MembersUnknown string           `json:"members_unknown,omitempty"`
 	// Problems are commits whose cursors cannot be used.
 	Problems []string `json:"problems,omitempty"`
 }
@@ -40,7 +44,8 @@ type LaneStatus struct {
 	Lag   int64 `json:"lag"`
 }
 
-// ReadStatus reads the group's commits: it needs no running member.
+// ReadStatus reads the group's commits, and what its members tell: it needs none that
+// runs.
 func ReadStatus(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Status, error) {
 	adm, err := kafka.NewAdmin(cfg.Kafka, log)
 	if err != nil {
@@ -57,6 +62,9 @@ func ReadStatus(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Sta
 	}
 	for _, p := range progress {
 		s.add(&p)
+	}
+	if s.Members, err = readMembers(ctx, adm, cfg.Receipts.Topic); err != nil {
+		s.MembersUnknown = err.Error()
 	}
 	return s, nil
 }

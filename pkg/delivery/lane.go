@@ -202,7 +202,7 @@ func (l *Lane) pass(offset int64, outcome string, settle func()) {
 	l.offered = max(l.offered, offset)
 	l.unpark()
 	l.p.noteSettled()
-	l.t.metrics.Settled(l.t.name, outcome, 0)
+	l.t.countSettled(outcome, 0)
 	l.t.pump()
 }
 
@@ -255,7 +255,7 @@ func (l *Lane) settle(p *pending, outcome string) {
 	}
 	l.unpark()
 	l.p.noteSettled()
-	l.t.metrics.Settled(l.t.name, outcome, time.Since(p.d.Event.Timestamp))
+	l.t.countSettled(outcome, time.Since(p.d.Event.Timestamp))
 	p.span.SetAttributes(telemetry.OutcomeKey.String(outcome))
 	p.span.End()
 }

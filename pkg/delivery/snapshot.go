@@ -38,6 +38,7 @@ func (t *Target) snapshot(now time.Time) telemetry.TargetSnapshot {
 		}
 	}
 	s.OldestWaiting = now.Sub(oldest)
+	t.tally.show(&s)
 	return s
 }
 

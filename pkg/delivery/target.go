@@ -52,6 +52,7 @@ type Target struct {
 	canary  string // key of the last canary of breaker or hold
 	asking  bool   // a canary is in flight
 	success successes
+	tally   tally
 	// uncompiled are the schema ids for which the mapping does not compile, which
 	// is logged once.
 	uncompiled map[int]bool
@@ -104,7 +105,7 @@ func NewTarget(c TargetConfig) *Target {
 		name: c.Name, kind: c.Kind, settings: c.Settings, offsets: c.VersionByOffset,
 		conn: c.Connector, letters: c.Letters, metrics: c.Metrics,
 		log:   c.Logger.With("target", c.Name),
-		lanes: map[*Lane]struct{}{}, uncompiled: map[int]bool{},
+		lanes: map[*Lane]struct{}{}, uncompiled: map[int]bool{}, tally: tally{settled: map[string]int64{}},
 	}
 	t.prepare, _ = c.Connector.(connector.Preparer)
 	if c.Settings.Batch.Size > 1 {

@@ -63,7 +63,7 @@ func NewMetrics(p metric.MeterProvider, targets, topics []string) (*Metrics, err
 			target, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60),
 		latency: b.histogram("policysync.settle.latency",
 			"Time from a record's timestamp until a delivery of it settled. What is filtered out is not measured.",
-			target, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400),
+			target, LatencyBounds[:]...),
 	}
 	return m, errors.Join(b.errs...)
 }
@@ -111,6 +111,10 @@ func (m *Metrics) Committed(err error) {
 	}
 	m.commits.add(1, "success", "")
 }
+
+// LatencyBounds are the upper bounds, in seconds, of the buckets in which the time until
+// a delivery has settled is counted.
+var LatencyBounds = [...]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400}
 
 // builder makes instruments and collects what goes wrong.
 type builder struct {

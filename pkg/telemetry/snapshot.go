@@ -34,6 +34,10 @@ type TargetSnapshot struct {
 	Breaker string
 	Paused  bool
 	Held    bool
+	// Settled counts what has settled since the process started, by outcome; Latency
+	// counts the time that it took, by [LatencyBounds] and what is above the last.
+	Settled map[string]int64
+	Latency []int64
 	// Fenced: no attempt starts, since the group may have given up this member.
 	Fenced bool
 }
