@@ -65,7 +65,7 @@ func TestStatusProvesWhatEachTargetHas(t *testing.T) {
 		return 0, ""
 	})
 	w.publish(policies, 1, versions)
-	w.start()
+	w.start("OTEL_EXPORTER_OTLP_ENDPOINT="+address(t, "OTLP"), "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "OTEL_METRICS_EXPORTER=none")
 	w.settles(time.Minute)
 
 	targets := []string{"api", "database_" + w.id(), "warehouse"}

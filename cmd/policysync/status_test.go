@@ -16,7 +16,9 @@ var now = time.Date(2026, 11, 24, 18, 40, 0, 0, time.UTC)
 
 func TestPrintPolicy(t *testing.T) {
 	t.Parallel()
-	at := func(offset int64) event.Position { return event.Position{Topic: "policy-events", Partition: 3, Offset: offset} }
+	at := func(offset int64) event.Position {
+		return event.Position{Topic: "policy-events", Partition: 3, Offset: offset}
+	}
 	held := &receipt.Receipt{
 		Outcome: receipt.Delivered, Time: now.Add(-3 * time.Minute), Attempts: 2, Source: at(42), Version: 7, HasVersion: true,
 		Trace: "0af7651916cd43dd8448eb211c80319c", Reference: "R-17", Superseded: 4,

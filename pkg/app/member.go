@@ -44,9 +44,9 @@ func (a *App) tell(ctx context.Context, w *kafka.Receipts) {
 		case <-ticker.C:
 		}
 	}
-	err := bounded(context.WithoutCancel(ctx), func(ctx context.Context) error { return w.ForgetMember(ctx, id) })
-	if err != nil {
-		log.Warn("tell that this member has stopped; it is regarded as gone soon", "err", err)
+	ctx = context.WithoutCancel(ctx)
+	if err := bounded(ctx, func(ctx context.Context) error { return w.ForgetMember(ctx, id) }); err != nil {
+		log.WarnContext(ctx, "tell that this member has stopped; it is regarded as gone soon", "err", err)
 	}
 }
 

@@ -38,13 +38,13 @@ func TestReadPolicy(t *testing.T) {
 	said := func(key string) map[string]string {
 		found := map[string]string{}
 		for name, s := range read(t, p, key) {
-			text := s.Outcome
+			text := []string{s.Outcome}
 			for _, r := range []*receipt.Receipt{s.Held, s.Last} {
 				if r != nil {
-					text += " " + versionText(r)
+					text = append(text, versionText(r))
 				}
 			}
-			found[name] = text
+			found[name] = strings.Join(text, " ")
 		}
 		return found
 	}
