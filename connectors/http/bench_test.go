@@ -5,6 +5,7 @@ import (
 	"io"
 	nethttp "net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,6 +40,25 @@ func BenchmarkPush(b *testing.B) {
 		})
 	})
 	require.NoError(b, c.Close(b.Context()))
+	b.Run("batches of 100", func(b *testing.B) {
+		b.ReportAllocs()
+		cfg := &Config{Bulk: &Bulk{Call: Call{URL: text(srv.URL)}}, Delete: &Delete{Ignore: true}}
+		cfg.SetDefaults()
+		c, err := New(b.Context(), cfg, connector.Env{Concurrency: 32})
+		require.NoError(b, err)
+		require.NoError(b, c.(connector.Preparer).Prepare(d))
+		ds := slices.Repeat([]*connector.Delivery{d}, 100)
+		b.SetParallelism(16)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if r := c.(connector.BatchConnector).PushBatch(b.Context(), ds); r[0].Err != nil {
+					b.Error(r[0].Err)
+				}
+			}
+		})
+		b.ReportMetric(float64(100*b.N)/b.Elapsed().Seconds(), "deliveries/s")
+		require.NoError(b, c.Close(b.Context()))
+	})
 	b.Run("bare client", func(b *testing.B) {
 		b.ReportAllocs()
 		b.SetParallelism(16)

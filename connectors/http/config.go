@@ -27,6 +27,9 @@ type Config struct {
 	// a history.
 	Create *Call `yaml:"create"`
 	Update *Call `yaml:"update"`
+	// Bulk sends many upserts by one call, in place of URL, Create and Update. Deletes
+	// are calls of their own.
+	Bulk *Bulk `yaml:"bulk"`
 	// Delete is what a tombstone does, by DELETE unless its method is given;
 	// "ignore" leaves at the target what is there. One of the two must be said: a
 	// delete that is dropped unasked is lost. The URL sees no event, only the key.
@@ -37,6 +40,9 @@ type Config struct {
 	// Map makes the body, sent as JSON; without it the body is the whole event. A
 	// delete has no body.
 	Map *connector.Tree `yaml:"map"`
+	// MaxBody is how large a body may be. A larger one is a dead letter, a larger batch
+	// is halved; neither is sent.
+	MaxBody connector.Bytes `yaml:"max_body" default:"10MiB" min:"1"`
 	// Success are the statuses that mean that the target holds the change; 200-299
 	// unless given.
 	Success Statuses `yaml:"success"`
@@ -104,6 +110,9 @@ func (c *Config) SetDefaults() {
 	}
 	method(c.Create, nethttp.MethodPost)
 	method(c.Update, nethttp.MethodPut)
+	if c.Bulk != nil {
+		method(&c.Bulk.Call, nethttp.MethodPost)
+	}
 	if c.Delete != nil {
 		method(&c.Delete.Call, nethttp.MethodDelete)
 	}
@@ -127,10 +136,12 @@ func (c *Config) Validate() []connector.Mistake {
 		}
 	}
 	switch {
+	case c.Bulk != nil && (c.URL != nil || c.Create != nil || c.Update != nil):
+		mistake("bulk", "bulk takes every upsert: leave it out, or url, create and update")
 	case c.URL != nil && (c.Create != nil || c.Update != nil):
 		mistake("url", "url takes every upsert: leave it out, or create and update")
-	case c.URL == nil && c.Create == nil && c.Update == nil:
-		mistake("", "nothing says where an upsert goes: set url, or create and update")
+	case c.Bulk == nil && c.URL == nil && c.Create == nil && c.Update == nil:
+		mistake("", "nothing says where an upsert goes: set url, or create and update, or bulk")
 	case c.URL == nil && c.Method != "":
 		mistake("method", "method goes with url: create and update have their own")
 	}
@@ -140,6 +151,10 @@ func (c *Config) Validate() []connector.Mistake {
 	}
 	if c.Update != nil {
 		checkURL("update.url", c.Update.URL)
+	}
+	if c.Bulk != nil {
+		checkURL("bulk.url", c.Bulk.URL)
+		ms = append(ms, c.Bulk.mistakes()...)
 	}
 	switch {
 	case c.Delete == nil:
@@ -155,6 +170,8 @@ func (c *Config) Validate() []connector.Mistake {
 		case slices.Contains([]string{"Host", "Content-Length", "Transfer-Encoding", "Connection"},
 			nethttp.CanonicalHeaderKey(h.Name)):
 			mistake(path, "%s belongs to the connection and cannot be set", h.Name)
+		case c.Bulk != nil && !h.Value.Constant():
+			mistake(path, "a batch is of many policies: with bulk a header has no expressions")
 		}
 	}
 	return ms

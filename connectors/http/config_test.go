@@ -28,7 +28,7 @@ func TestMistakes(t *testing.T) {
 		{"good, of the event", Config{URL: text("{event.url}"), Delete: ignore}, nil},
 		{"good, host of the event", Config{URL: text("https://{event.region}.example/rules"), Delete: ignore}, nil},
 		{"nothing", Config{}, []connector.Mistake{
-			{Message: "nothing says where an upsert goes: set url, or create and update"},
+			{Message: "nothing says where an upsert goes: set url, or create and update, or bulk"},
 			{Message: "nothing says what a deleted key does: set delete, or delete: ignore"},
 		}},
 		{"two ways", Config{URL: text(good), Update: &Call{URL: text(good)}, Delete: ignore}, []connector.Mistake{
@@ -44,6 +44,18 @@ func TestMistakes(t *testing.T) {
 			{Path: "create.url", Message: "want a URL that begins with http://, https:// or an expression"},
 			{Path: "update.url", Message: "credentials belong under auth, not into the url"},
 			{Path: "delete.url", Message: "the URL names no host"},
+		}},
+		{"bulk and url", Config{URL: text(good), Bulk: &Bulk{Call: Call{URL: text(good)}}, Delete: ignore}, []connector.Mistake{
+			{Path: "bulk", Message: "bulk takes every upsert: leave it out, or url, create and update"},
+		}},
+		{"bulk of one", Config{
+			Bulk:   &Bulk{Call: Call{URL: text(good + "/{key}")}, Status: expr("result.status"), In: "items", Format: "ndjson"},
+			Delete: ignore, Headers: []connector.Named[*connector.Text]{{Name: "X-Key", Value: text("{key}")}},
+		}, []connector.Mistake{
+			{Path: "bulk.url", Message: "a batch is of many policies: its URL has no expressions"},
+			{Path: "bulk", Message: "results and status go together"},
+			{Path: "bulk.in", Message: "lines stand in no object: leave it out, or format: ndjson"},
+			{Path: "headers.X-Key", Message: "a batch is of many policies: with bulk a header has no expressions"},
 		}},
 		{"header name", Config{URL: text(good), Delete: ignore, Headers: header("X Agency")}, []connector.Mistake{
 			{Path: "headers.X Agency", Message: `"X Agency" is no name of a header`},

@@ -109,7 +109,14 @@ func (c *Connector) setHeader(header nethttp.Header, d *connector.Delivery, scop
 	return nil
 }
 
+// maxHeader is how long a value of the event may be in a header: servers refuse
+// requests with more, all alike.
+const maxHeader = 8 << 10
+
 func oneLine(_, value string) (string, error) {
+	if len(value) > maxHeader {
+		return "", fmt.Errorf("the text has %d bytes, more than the %d that fit into a header", len(value), maxHeader)
+	}
 	if !httpguts.ValidHeaderFieldValue(value) {
 		return "", errors.New("the text holds a character that no header can")
 	}
@@ -128,5 +135,15 @@ func (c *Connector) body(d *connector.Delivery, scope connector.Scope) ([]byte, 
 	if err != nil {
 		return nil, fmt.Errorf("write body: %w", err)
 	}
+	if err := c.checkSize(body); err != nil {
+		return nil, err
+	}
 	return body, nil
+}
+
+func (c *Connector) checkSize(body []byte) error {
+	if limit := int(c.config.MaxBody); limit > 0 && len(body) > limit {
+		return fmt.Errorf("the body has %d bytes, more than max_body, %d", len(body), limit)
+	}
+	return nil
 }

@@ -21,7 +21,14 @@ func (p path) Eval(s connector.Scope) (any, error) {
 		if v, ok := s.Event.Value.Get(field); ok {
 			return v, nil
 		}
+	case "result":
+		if fields, ok := s.Locals["result"].(map[string]any); ok && fields[field] != nil {
+			return fields[field], nil
+		}
 	case "response":
+		if field == "" {
+			return s.Locals["response"], nil
+		}
 		if fields, ok := s.Locals["response"].(map[string]any); ok && fields[field] != nil {
 			return fields[field], nil
 		}

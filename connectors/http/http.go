@@ -1,5 +1,5 @@
-// Package http is the connector for HTTP APIs: one call per delivery, described
-// by the config. It owns the form of that call and the meaning of its answer; how
+// Package http is the connector for HTTP APIs: one call per delivery, or per batch,
+// described by the config. It owns the form of that call and the meaning of its answer; how
 // a request is sent, and the class of a status, belong to package httpclient.
 //
 // Beside the headers of the config each request carries
@@ -92,6 +92,9 @@ func New(_ context.Context, cfg *Config, env connector.Env) (connector.Connector
 	if !cfg.Delete.Ignore {
 		c.delete = append(c.delete, c.endpoint(remove, &cfg.Delete.Call))
 	}
+	if cfg.Bulk != nil {
+		return newBulk(c), nil
+	}
 	return c, nil
 }
 
@@ -159,7 +162,11 @@ func (c *Connector) judge(d *connector.Delivery, op operation, resp *httpclient.
 // Check asks each host that the config names for something harmless. Only a URL
 // without expressions can tell whether we are let in.
 func (c *Connector) Check(ctx context.Context) error {
-	for _, e := range slices.Concat(c.upsert, c.delete) {
+	return check(ctx, slices.Concat(c.upsert, c.delete))
+}
+
+func check(ctx context.Context, endpoints []*endpoint) error {
+	for _, e := range endpoints {
 		origin, fixed := fixedOrigin(e.url)
 		if !fixed {
 			continue

@@ -27,19 +27,28 @@ func (c *Connector) reference(d *connector.Delivery, resp *httpclient.Response) 
 }
 
 func (c *Connector) readReference(d *connector.Delivery, body []byte) (string, error) {
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
-	var response any
-	if err := decoder.Decode(&response); err != nil {
-		return "", fmt.Errorf("read response: %w", err)
+	response, err := readJSON(body)
+	if err != nil {
+		return "", err
 	}
 	value, err := c.config.Reference.Eval(connector.Scope{
-		Event: d.Event, Locals: map[string]any{"response": eventValue(response)},
+		Event: d.Event, Locals: map[string]any{"response": response},
 	})
 	if err != nil {
 		return "", err
 	}
 	return event.Text(value)
+}
+
+// readJSON reads an answer into values as package event defines them.
+func readJSON(body []byte) (any, error) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	var response any
+	if err := decoder.Decode(&response); err != nil {
+		return nil, fmt.Errorf("read response: %w", err)
+	}
+	return eventValue(response), nil
 }
 
 // eventValue turns what package json read into values as package event defines

@@ -1,11 +1,13 @@
 package http
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"maps"
 	nethttp "net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +24,8 @@ type api struct {
 	// mu guards what follows, which requests share with the test.
 	mu      sync.Mutex
 	rules   map[string]connectortest.Record
-	status  int // answered to everything, unless 0
+	status  int   // answered to everything, unless 0
+	sizes   []int // of the batches
 	stalled chan struct{}
 }
 
@@ -42,11 +45,11 @@ func (a *api) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 		<-r.Context().Done()
 		return
 	}
-	var rule struct {
-		ID      string
-		Title   string
-		Version int64
+	if strings.HasPrefix(r.URL.Path, "/bulk/") && a.status == 0 && r.Method == nethttp.MethodPost {
+		a.bulk(w, strings.TrimPrefix(r.URL.Path, "/bulk/"), body)
+		return
 	}
+	var rule rule
 	_ = json.Unmarshal(body, &rule)
 	status := a.status
 	if status == 0 {
@@ -61,6 +64,43 @@ func (a *api) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 		return
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{"id": "rule-" + rule.ID})
+}
+
+type rule struct {
+	ID      string
+	Title   string
+	Version int64
+}
+
+// bulk applies the items of a batch, and answers for each; or all or none of them.
+func (a *api) bulk(w nethttp.ResponseWriter, form string, body []byte) {
+	var rules []rule
+	a.sizes = append(a.sizes, bytes.Count(body, []byte(`"title"`)))
+	switch form {
+	case "lines":
+		for line := range strings.Lines(string(body)) {
+			var r rule
+			_ = json.Unmarshal([]byte(line), &r)
+			rules = append(rules, r)
+		}
+	case "object":
+		var object struct{ Items []rule }
+		_ = json.Unmarshal(body, &object)
+		rules = object.Items
+	default:
+		_ = json.Unmarshal(body, &rules)
+	}
+	bad := func(r rule) bool { return r.Title == connectortest.BadTitle }
+	if form == "whole" && slices.ContainsFunc(rules, bad) {
+		w.WriteHeader(nethttp.StatusUnprocessableEntity)
+		return
+	}
+	var results []map[string]any
+	for _, r := range rules {
+		status := a.apply(nethttp.MethodPost, "/any", r.ID, connectortest.Record{Title: r.Title, Version: r.Version})
+		results = append(results, map[string]any{"status": status, "id": "rule-" + r.ID})
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"items": results})
 }
 
 func (a *api) apply(method, path, id string, rule connectortest.Record) int {

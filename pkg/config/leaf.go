@@ -168,6 +168,9 @@ func (d *decoder) target(n ast.Node, t *Target, path string) {
 	if !known {
 		return
 	}
+	if b, ok := t.Spec.(connector.Batcher); ok {
+		kind.BatchSize, kind.BatchLinger = b.Batches()
+	}
 	if t.Batch.Size > 1 && kind.BatchSize <= 1 {
 		d.rejectKeyf(join(path, "batch.size"), "connector %s takes no batches", t.Connector)
 	}

@@ -43,6 +43,12 @@ func KindOf[C any](construct func(context.Context, *C, Env) (Connector, error)) 
 // cannot say, such as a map. It is called after decoding, before Validate.
 type Defaulter interface{ SetDefaults() }
 
+// Batcher is what a config implements if it says whether its connector takes
+// batches: the defaults in place of those of the [Kind].
+type Batcher interface {
+	Batches() (size int, linger time.Duration)
+}
+
 // Validator is what a config implements to report mistakes that types cannot show.
 type Validator interface{ Validate() []Mistake }
 

@@ -24,6 +24,15 @@ type Response struct {
 	received    time.Time
 }
 
+// Item makes an answer of its own of what r says about one of several things that
+// were asked for: a status, and the part of the body that is about it.
+func (r *Response) Item(n, status int, body []byte) *Response {
+	item := *r
+	item.Status, item.Body, item.Truncated = status, body, false
+	item.request = fmt.Sprintf("%s: item %d", r.request, n)
+	return &item
+}
+
 // Err makes an error of the answer, for a caller to whom its status means that
 // the push did not work. The class follows from the status alone; the text holds
 // the status and the beginning of the body, without our credentials.
