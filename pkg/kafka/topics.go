@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -77,7 +78,27 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec) (created []
 			created = append(created, s.Name)
 		}
 	}
-	return created, nil
+	return created, a.awaitTopics(ctx, created)
+}
+
+// awaitTopics waits until the brokers tell of new topics, so that a member that is
+// started next finds them.
+func (a *Admin) awaitTopics(ctx context.Context, names []string) error {
+	for len(names) > 0 {
+		missing, err := a.Missing(ctx, names...)
+		if err != nil {
+			return err
+		}
+		if names = missing; len(names) == 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for topics %v: %w", names, context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 func text(v any) *string {
