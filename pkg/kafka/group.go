@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -116,7 +117,9 @@ func Join(c Config, g GroupConfig) (*Group, error) {
 	}
 	var err error
 	if group.feed, err = newFeed(&c, g.Logger,
-		kgo.FetchMaxBytes(16<<20), kgo.FetchMaxPartitionBytes(1<<20), kgo.MaxBufferedRecords(20_000)); err != nil {
+		kgo.FetchMaxBytes(16<<20), kgo.FetchMaxPartitionBytes(1<<20), kgo.MaxBufferedRecords(20_000),
+		// A partition that is added waits for the fetch under way.
+		kgo.FetchMaxWait(500*time.Millisecond)); err != nil {
 		return nil, err
 	}
 	// The client calls back from the moment that it is made. Its first callback,
@@ -301,20 +304,40 @@ func (g *Group) Stop(leave bool) {
 		g.mu.Unlock()
 		g.finish(all, true)
 		g.releasing.Unlock()
-		g.feed.close()
-		if leave && g.config.InstanceID != "" {
-			g.leaveStatic()
-		}
+		id, generation := g.member.GroupMetadata()
 		g.member.Close()
+		if g.config.InstanceID != "" && generation >= 0 {
+			if err := g.endStatic(id, leave); err != nil {
+				g.log.Warn("tell the group how a static member stops; it waits for the session to end", "err", err)
+			}
+		}
+		g.feed.close()
 	})
 }
 
-// leaveStatic takes a static member out of the group, which closing does not.
-func (g *Group) leaveStatic() {
+// endStatic takes a static member out of the group, which closing does not. If it is
+// to come back, a classic group need not know, and one of KIP-848 must: it refuses
+// the instance id to anyone else until the session is over. kgo tells it so without
+// the instance id, which Kafka refuses.
+func (g *Group) endStatic(id string, leave bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	leave := kadm.LeaveGroup(g.config.Group).InstanceIDs(g.config.InstanceID).Reason("scale down")
-	if _, err := g.admin.LeaveGroup(ctx, leave); err != nil {
-		g.log.Warn("leave group", "err", err)
+	if g.config.GroupProtocol == "classic" {
+		if !leave {
+			return nil
+		}
+		left, err := kadm.NewClient(g.feed.client).LeaveGroup(ctx,
+			kadm.LeaveGroup(g.config.Group).InstanceIDs(g.config.InstanceID).Reason("scale down"))
+		return errors.Join(err, left.Error())
 	}
+	req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	req.Group, req.MemberID, req.InstanceID = g.config.Group, id, &g.config.InstanceID
+	if req.MemberEpoch = -2; leave {
+		req.MemberEpoch = -1
+	}
+	resp, err := req.RequestWith(ctx, g.feed.client)
+	if err != nil {
+		return err
+	}
+	return kerr.ErrorForCode(resp.ErrorCode)
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/hms-sme/policysync/pkg/checkpoint"
@@ -212,6 +213,26 @@ func TestStop(t *testing.T) {
 			m.Stop(leave)
 			members := len(c.GroupInfo(group).Members)
 			require.Equal(t, leave, members == 0, "%d members are left", members)
+		})
+		// Kafka refuses a static member's farewell without its instance id.
+		t.Run(fmt.Sprintf("a static member of KIP-848, leave %v", leave), func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, 1)
+			m := c.join(map[string]*recorder{"target": newRecorder()}, withInstance("pod-0"), withProtocol("consumer"))
+			eventually(t, "assigned", func() bool { return m.Assigned() == 1 })
+			epoch := int32(-2)
+			if leave {
+				epoch = -1
+			}
+			farewells := c.Fault(kfake.Fault{
+				Keys: []kmsg.Key{kmsg.ConsumerGroupHeartbeat}, Observe: true, TopLevel: true, Count: -1,
+				When: func(r kmsg.Request) bool {
+					beat := r.(*kmsg.ConsumerGroupHeartbeatRequest)
+					return beat.MemberEpoch == epoch && beat.InstanceID != nil && *beat.InstanceID == "pod-0"
+				},
+			})
+			m.Stop(leave)
+			require.Equal(t, 1, farewells.Hits())
 		})
 	}
 }
