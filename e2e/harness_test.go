@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -55,9 +56,11 @@ type world struct {
 	api   *demo.Scheduler
 	url   string
 	kafka *kgo.Client
-	adm   *kadm.Client
-	file  string
-	enc   *encoders
+	// broker and registry are where the members find them.
+	broker, registry string
+	adm              *kadm.Client
+	file             string
+	enc              *encoders
 }
 
 // address is a server's, from what e2e/servers/all.sh printed.
@@ -70,7 +73,10 @@ func address(t *testing.T, name string) string {
 
 func newWorld(t *testing.T, partitions int32) *world {
 	t.Helper()
-	w := &world{t: t, topic: fmt.Sprintf("e2e-%d", time.Now().UnixNano()), api: demo.NewScheduler()}
+	w := &world{
+		t: t, topic: fmt.Sprintf("e2e-%d", time.Now().UnixNano()), api: demo.NewScheduler(),
+		broker: address(t, "KAFKA"), registry: address(t, "REGISTRY"),
+	}
 	server := httptest.NewServer(w.api)
 	t.Cleanup(server.Close)
 	w.url = server.URL
@@ -88,12 +94,12 @@ func newWorld(t *testing.T, partitions int32) *world {
 // configure writes the config: the head that all tests share, and the targets.
 func (w *world) configure(targets string) {
 	w.t.Helper()
-	text := strings.NewReplacer("@topic", w.topic, "@kafka", address(w.t, "KAFKA"), "@registry", address(w.t, "REGISTRY"),
+	text := strings.NewReplacer("@topic", w.topic, "@kafka", w.broker, "@registry", w.registry,
 		"@api", w.url, "@id", w.id()).Replace(`
-kafka: {brokers: ["@kafka"], group: "@topic", topics: ["@topic"], instance_id: "${INSTANCE:}", session_timeout: 6s}
+kafka: {brokers: ["@kafka"], group: "@topic", topics: ["@topic"], group_protocol: "${PROTOCOL:classic}", instance_id: "${INSTANCE:}", session_timeout: 6s}
 schemas: {registry: {url: "@registry"}}
 dead_letters: {topic: "@topic-letters"}
-health: {listen: "127.0.0.1:0"}
+health: {listen: "${HEALTH:127.0.0.1:0}"}
 drain_timeout: 4s
 targets:
 ` + targets)
@@ -164,13 +170,15 @@ func (m *member) assigned() int { return strings.Count(m.log.String(), "partitio
 
 // tail keeps the end of a log.
 type tail struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu    sync.Mutex
+	buf   bytes.Buffer
+	count int // of all lines
 }
 
 func (l *tail) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.count += bytes.Count(p, []byte{'\n'})
 	if l.buf.Len() > 64<<10 {
 		l.buf.Next(32 << 10)
 	}
@@ -183,19 +191,28 @@ func (l *tail) String() string {
 	return l.buf.String()
 }
 
+func (l *tail) lines() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.count
+}
+
 // members is how many members the group counts, by the broker's word.
 func (w *world) members() int {
 	w.t.Helper()
 	groups, err := w.adm.DescribeGroups(w.t.Context(), w.topic)
 	require.NoError(w.t, err)
-	return len(groups[w.topic].Members)
+	newer, err := w.adm.DescribeConsumerGroups(w.t.Context(), w.topic) // of KIP-848
+	require.NoError(w.t, err)
+	return len(groups[w.topic].Members) + len(newer[w.topic].Members)
 }
 
-// status is what `policysync status --json` says.
-func (w *world) status() app.Status {
-	w.t.Helper()
-	var s app.Status
-	require.NoError(w.t, json.Unmarshal([]byte(w.policysync("status", "-c", w.file, "--json")), &s))
+// status is what `policysync status --json` says; nothing if the broker is not up yet.
+func (w *world) status() (s app.Status) {
+	out, err := exec.CommandContext(w.t.Context(), filepath.Join(bin, "policysync"), "status", "-c", w.file, "--json").Output()
+	if err != nil || json.Unmarshal(out, &s) != nil {
+		return app.Status{}
+	}
 	return s
 }
 
@@ -203,12 +220,13 @@ func (w *world) status() app.Status {
 func (w *world) settles(limit time.Duration) {
 	w.t.Helper()
 	require.Eventually(w.t, func() bool {
-		for _, t := range w.status().Targets {
+		targets := w.status().Targets
+		for _, t := range targets {
 			if t.Lag > 0 || len(t.Lanes) == 0 || t.Lanes[0].Next < 0 {
 				return false
 			}
 		}
-		return true
+		return len(targets) > 0
 	}, limit, 500*time.Millisecond, "a target still lags")
 }
 
@@ -255,3 +273,17 @@ func header(r *kgo.Record, name string) string {
 
 // id is the topic's name as part of an identifier.
 func (w *world) id() string { return strings.ReplaceAll(w.topic, "-", "_") }
+
+// cpu is the CPU time that the member has spent.
+func (m *member) cpu() time.Duration {
+	m.t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.cmd.Process.Pid))
+	require.NoError(m.t, err)
+	_, after, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(after)
+	user, err := strconv.Atoi(fields[11])
+	require.NoError(m.t, err)
+	system, err := strconv.Atoi(fields[12])
+	require.NoError(m.t, err)
+	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100
+}
