@@ -50,6 +50,11 @@ bench: ## Run the benchmarks
 bench-push: build ## Measure pushes to one HTTP target beside a bare client, on a real Kafka
 	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; go run ./bench/push -policysync $(BIN)/policysync
 
+.PHONY: bench-sql
+bench-sql: ## Measure writes to PostgreSQL and MariaDB beside a bare client
+	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
+	go test -tags e2e -count 1 -v -run '^TestE2EThroughput$$' ./connectors/sql
+
 .PHONY: fuzz
 fuzz: ## Fuzz each fuzz test for FUZZTIME
 	@grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' . | while IFS=: read -r file _ func; do \

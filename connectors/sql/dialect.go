@@ -30,14 +30,18 @@ type dialect interface {
 	quote(name string) string
 	// placeholder stands for the nth argument, counted from 1.
 	placeholder(n int) string
+	// values writes what an INSERT into columns of the types inserts.
+	values(w *writer, types []string, rows [][]any)
+	// anyOf writes a condition: a text column has one of the keys.
+	anyOf(w *writer, column string, keys []string)
 	// onCollision ends an INSERT: a row whose key exists gets the new values of the
 	// other columns. Without others it stays as it is. Columns are not yet quoted.
 	onCollision(key, others []string) string
 	// scalar makes an argument for the driver from a value that is not composite:
 	// nil, or one of bool, int64, float64, string and []byte.
 	scalar(v any) (any, error)
-	// describe returns a query for a table's columns, as pairs of a name and a type,
-	// and one for pairs of a unique index and one of its columns, both with the same
+	// describe returns a query for a table's columns, as pairs of a name and a type as
+	// the database's own language has it, and one for pairs of a unique index and one of its columns, both with the same
 	// arguments. A table that does not exist has no columns.
 	describe(schema, table string) (columns, indexes string, args []any)
 	// classify tells the class of an error that the database or its driver returned,
@@ -49,9 +53,11 @@ type dialect interface {
 
 // traits are constants of a dialect.
 type traits struct {
-	// lockRows ends the SELECT of rows that an INSERT just made or collided with:
-	// after it they must be locked until the transaction ends.
-	lockRows string
+	// lockRows ends a SELECT whose rows must stay locked until the transaction ends;
+	// byKey follows the name of its table.
+	lockRows, byKey string
+	// arrays is set if values takes one argument a column, not one a value.
+	arrays bool
 	// oneWriter is set if a second connection would only wait for the first.
 	oneWriter bool
 	// foldsCase is set if names of columns that differ in case are one.

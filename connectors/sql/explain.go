@@ -18,7 +18,7 @@ func (c *Connector) explain(ctx context.Context, d *connector.Delivery, err erro
 	if connector.Classify(err) != connector.Permanent {
 		return err
 	}
-	c.ready.Store(false)
+	c.fitted.Store(nil)
 	doc, _ := d.Document.(*document)
 	if doc == nil {
 		return err

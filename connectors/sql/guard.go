@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -62,10 +63,6 @@ func (g guard) admits(next guard) bool {
 	return next.offset >= g.offset
 }
 
-// absent is the partition of a guard row that was made only to hold its lock. The
-// transaction that makes it also overwrites it.
-const absent = -1
-
 var (
 	guardKey    = []string{"target", "key"}
 	guardValues = []string{"version", "deleted", "topic_id", "partition", "offset", "row_keys"}
@@ -84,25 +81,9 @@ func newGuardTable(d dialect) *table {
 	return t
 }
 
-// lockGuards returns the guards of the keys, which stay locked until tx ends. A
-// key that has none gets a row first: what does not exist can't be locked. Keys
-// are taken in order, so that two transactions never wait for each other.
-func (c *Connector) lockGuards(ctx context.Context, tx *sql.Tx, keys []string) (map[string]guard, error) {
-	rows := make([][]any, len(keys))
-	for i, key := range keys {
-		rows[i] = []any{c.target, key, nil, false, "", absent, absent, "{}"}
-	}
-	if err := c.writeGuards(ctx, tx, rows, nil); err != nil {
-		return nil, err
-	}
-	held := make(map[string]guard, len(keys))
-	for part := range slices.Chunk(keys, maxArguments-1) {
-		if err := c.readGuards(ctx, tx, part, c.dialect.traits().lockRows, held); err != nil {
-			return nil, err
-		}
-	}
-	return held, nil
-}
+// errRaced means that another transaction made the guard of a key that had none: a
+// row that does not exist can't be locked.
+var errRaced = errors.New("another member has written the same policy")
 
 // querier is what a database and a transaction share.
 type querier interface {
@@ -111,13 +92,10 @@ type querier interface {
 
 // readGuards adds the guards of the keys to held.
 func (c *Connector) readGuards(ctx context.Context, q querier, keys []string, ending string, held map[string]guard) error {
-	w := newWriter(c.dialect)
-	w.text("SELECT " + quoteAll(c.dialect, append([]string{"key"}, guardValues...)) + " FROM " + guardTable +
-		" WHERE target = ").argument(c.target).text(" AND " + c.dialect.quote("key") + " IN (")
-	for i, key := range keys {
-		w.separate(i, ", ").argument(key)
-	}
-	w.text(") ORDER BY " + c.dialect.quote("key") + ending)
+	w := newWriter(c.dialect).text("SELECT " + quoteAll(c.dialect, append([]string{"key"}, guardValues...)) +
+		" FROM " + guardTable + c.dialect.traits().byKey + " WHERE target = ").argument(c.target).text(" AND ")
+	c.dialect.anyOf(w, "key", keys)
+	w.text(" ORDER BY " + c.dialect.quote("key") + ending)
 	rows, err := q.QueryContext(ctx, w.sql(), w.arguments...)
 	if err != nil {
 		return fmt.Errorf("read versions: %w", err)
@@ -128,9 +106,6 @@ func (c *Connector) readGuards(ctx context.Context, q querier, keys []string, en
 		var key, rowKeys string
 		if err := rows.Scan(&key, &g.version, &g.deleted, &g.topicID, &g.partition, &g.offset, &rowKeys); err != nil {
 			return fmt.Errorf("read versions: %w", err)
-		}
-		if g.partition == absent {
-			continue
 		}
 		if err := json.Unmarshal([]byte(rowKeys), &g.keys); err != nil {
 			return connector.AsPermanent(fmt.Errorf("read row_keys of %q in %s: %w", key, guardTable, err))
@@ -143,34 +118,47 @@ func (c *Connector) readGuards(ctx context.Context, q querier, keys []string, en
 	return nil
 }
 
-// saveGuards writes the guards of the keys that changed.
-func (c *Connector) saveGuards(ctx context.Context, tx *sql.Tx, changed map[string]guard) error {
-	rows := make([][]any, 0, len(changed))
+// saveGuards writes the guards of the keys that changed, of which those in held are
+// locked. It goes by key, so that two transactions never wait for each other.
+func (c *Connector) saveGuards(ctx context.Context, tx *sql.Tx, types []string, held, changed map[string]guard) error {
+	var created, updated [][]any
 	for _, key := range slices.Sorted(maps.Keys(changed)) {
-		g, keys := changed[key], []byte("{}")
-		if g.keys != nil {
-			var err error
-			if keys, err = json.Marshal(g.keys); err != nil {
-				return connector.AsPermanent(fmt.Errorf("write row_keys of %q: %w", key, err))
-			}
+		row, err := c.guardRow(key, changed[key])
+		if err != nil {
+			return err
 		}
-		var version any
-		if g.version.Valid {
-			version = g.version.Int64
+		if _, locked := held[key]; locked {
+			updated = append(updated, row)
+		} else {
+			created = append(created, row)
 		}
-		rows = append(rows, []any{
-			c.target, key, version, g.deleted, g.topicID, int64(g.partition), g.offset, string(keys),
-		})
 	}
-	return c.writeGuards(ctx, tx, rows, guardValues)
-}
-
-func (c *Connector) writeGuards(ctx context.Context, tx *sql.Tx, rows [][]any, others []string) error {
-	columns := append(slices.Clone(guardKey), guardValues...)
-	if err := insert(ctx, tx, c.dialect, guardTable, columns, c.dialect.onCollision(guardKey, others), rows); err != nil {
+	n, err := c.guards.insert(ctx, tx, types, c.dialect.onCollision(guardKey, nil), created)
+	if err == nil && n != int64(len(created)) {
+		return errRaced
+	}
+	if err == nil {
+		_, err = c.guards.insert(ctx, tx, types, c.dialect.onCollision(guardKey, guardValues), updated)
+	}
+	if err != nil {
 		return fmt.Errorf("write versions: %w", err)
 	}
 	return nil
+}
+
+func (c *Connector) guardRow(key string, g guard) ([]any, error) {
+	keys := []byte("{}")
+	if g.keys != nil {
+		var err error
+		if keys, err = json.Marshal(g.keys); err != nil {
+			return nil, connector.AsPermanent(fmt.Errorf("write row_keys of %q: %w", key, err))
+		}
+	}
+	var version any
+	if g.version.Valid {
+		version = g.version.Int64
+	}
+	return []any{c.target, key, version, g.deleted, g.topicID, int64(g.partition), g.offset, string(keys)}, nil
 }
 
 // Inspect implements [connector.Inspector]. It knows versions, not rows: those may
@@ -178,7 +166,7 @@ func (c *Connector) writeGuards(ctx context.Context, tx *sql.Tx, rows [][]any, o
 func (c *Connector) Inspect(ctx context.Context, keys []string) ([]connector.Held, error) {
 	ctx, cancel := c.bind(ctx)
 	defer cancel()
-	faults, err := c.compareTable(ctx, c.guards)
+	faults, _, err := c.compareTable(ctx, c.guards)
 	if err != nil {
 		return nil, c.failure(ctx, err)
 	}

@@ -55,6 +55,10 @@ func (mysql) quote(name string) string { return quoteWith("`", name) }
 
 func (mysql) placeholder(int) string { return "?" }
 
+func (mysql) values(w *writer, _ []string, rows [][]any) { w.list(rows) }
+
+func (mysql) anyOf(w *writer, column string, keys []string) { w.in(column, keys) }
+
 // onCollision is ON DUPLICATE KEY UPDATE, which fires for every unique index of
 // the table, where the others name one. A row that collides by another index than
 // the key is another row: it must not be overwritten. So the first key column is
@@ -82,9 +86,9 @@ func (mysql) scalar(v any) (any, error) {
 
 func (mysql) traits() traits {
 	return traits{
-		// The INSERT has locked the rows that it collided with. FOR UPDATE would wait
-		// for all the rows that the SELECT scans, and so deadlock.
-		lockRows:  "",
+		// Where the SELECT scanned other rows, it would wait for their locks, and so
+		// deadlock.
+		lockRows: " FOR UPDATE", byKey: " FORCE INDEX (PRIMARY)",
 		foldsCase: true, changeType: "MODIFY COLUMN %s %s",
 		types: columnTypes{
 			text: "LONGTEXT CHARACTER SET utf8mb4",

@@ -3,9 +3,12 @@ package sql
 import (
 	"crypto/tls"
 	"database/sql/driver"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -37,6 +40,54 @@ func (postgres) quote(name string) string { return quoteWith(`"`, name) }
 
 func (postgres) placeholder(n int) string { return "$" + strconv.Itoa(n) }
 
+// values are one array a column: a statement whose text stays short, and which the
+// server plans once for all rows. COPY into a temporary table is faster by a third
+// for 5,000 rows and slower for 100, and wants the privilege to make one. The casts
+// leave out the length of a type, or they would cut what is too long.
+func (d postgres) values(w *writer, types []string, rows [][]any) {
+	w.text("SELECT ")
+	for i, t := range types {
+		bare, rest, _ := strings.Cut(t, "(")
+		_, suffix, _ := strings.Cut(rest, ")")
+		w.separate(i, ", ").text("c" + strconv.Itoa(i) + "::" + bare + suffix)
+	}
+	w.text(" FROM unnest(")
+	for i := range types {
+		column := make([]*string, len(rows))
+		for j, values := range rows {
+			column[j] = text(values[i])
+		}
+		w.separate(i, ", ").argument(column).text("::text[]")
+	}
+	w.text(") AS rows(")
+	for i := range types {
+		w.separate(i, ", ").text("c" + strconv.Itoa(i))
+	}
+	w.text(")")
+}
+
+func (d postgres) anyOf(w *writer, column string, keys []string) {
+	w.text(d.quote(column) + " = ANY(").argument(keys).text("::text[])")
+}
+
+// text is how PostgreSQL reads an argument, nil for null.
+func text(argument any) *string {
+	var s string
+	switch v := argument.(type) {
+	case nil:
+		return nil
+	case string:
+		s = v
+	case []byte:
+		s = `\x` + hex.EncodeToString(v)
+	case float64:
+		s = strconv.FormatFloat(v, 'g', -1, 64)
+	default:
+		s = fmt.Sprint(v)
+	}
+	return &s
+}
+
 func (d postgres) onCollision(key, others []string) string { return onConflict(d, key, others) }
 
 func (postgres) scalar(v any) (any, error) {
@@ -47,7 +98,7 @@ func (postgres) scalar(v any) (any, error) {
 }
 
 func (postgres) traits() traits {
-	return traits{lockRows: " FOR UPDATE", changeType: "ALTER COLUMN %s TYPE %s", types: columnTypes{
+	return traits{lockRows: " FOR UPDATE", arrays: true, changeType: "ALTER COLUMN %s TYPE %s", types: columnTypes{
 		text: "text", key: "text", exactKey: "text", boolean: "boolean", integer: "bigint", float: "double precision",
 		bytes: "bytea", keyBytes: "bytea", timestamp: "timestamptz", local: "timestamp", date: "date", clock: "time", json: "jsonb",
 		uuid: "uuid", decimal: "numeric(%d, %d)", maxPrecision: 1000,

@@ -27,6 +27,9 @@ func (c *Connector) push(ctx context.Context, ds []*connector.Delivery) ([]conne
 	ctx, cancel := c.bind(ctx)
 	defer cancel()
 	receipts, err := c.transact(ctx, ds)
+	for errors.Is(err, errRaced) { // the other has committed: its guard is seen now
+		receipts, err = c.transact(ctx, ds)
+	}
 	if err == nil {
 		return receipts, nil
 	}
@@ -38,7 +41,8 @@ func (c *Connector) push(ctx context.Context, ds []*connector.Delivery) ([]conne
 }
 
 func (c *Connector) transact(ctx context.Context, ds []*connector.Delivery) ([]connector.Receipt, error) {
-	if err := c.fitTables(ctx); err != nil {
+	types, err := c.fitTables(ctx)
+	if err != nil {
 		return nil, err
 	}
 	keys := make([]string, len(ds))
@@ -51,9 +55,11 @@ func (c *Connector) transact(ctx context.Context, ds []*connector.Delivery) ([]c
 		return nil, fmt.Errorf("begin transaction: %w", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing, and else its error is that of a dead connection
-	held, err := c.lockGuards(ctx, tx, slices.Compact(keys))
-	if err != nil {
-		return nil, err
+	held := map[string]guard{}
+	for part := range slices.Chunk(slices.Compact(keys), maxArguments-1) {
+		if err := c.readGuards(ctx, tx, part, c.dialect.traits().lockRows, held); err != nil {
+			return nil, err
+		}
 	}
 	receipts, admitted, changed, err := admit(held, ds)
 	if err != nil {
@@ -62,10 +68,10 @@ func (c *Connector) transact(ctx context.Context, ds []*connector.Delivery) ([]c
 	if len(admitted) == 0 {
 		return receipts, nil
 	}
-	if err := c.shape.write(ctx, tx, admitted); err != nil {
+	if err := c.saveGuards(ctx, tx, types[c.guards], held, changed); err != nil {
 		return nil, err
 	}
-	if err := c.saveGuards(ctx, tx, changed); err != nil {
+	if err := c.shape.write(ctx, tx, types, admitted); err != nil {
 		return nil, err
 	}
 	if err := tx.Commit(); err != nil {
@@ -113,7 +119,7 @@ func (c *Connector) failure(ctx context.Context, err error) error {
 	}
 	if class, ok := c.dialect.classify(err); ok {
 		if class == connector.Unavailable {
-			c.ready.Store(false) // the tables may have changed, or be another server's
+			c.fitted.Store(nil) // the tables may have changed, or be another server's
 		}
 		return &connector.Error{Class: class, Err: err}
 	}

@@ -40,7 +40,7 @@ func (f fault) String() string {
 func (c *Connector) Check(ctx context.Context) error {
 	ctx, cancel := c.bind(ctx)
 	defer cancel()
-	faults, err := c.faults(ctx)
+	faults, _, err := c.faults(ctx)
 	if err == nil {
 		err = c.unmended(faults)
 	}
@@ -50,25 +50,30 @@ func (c *Connector) Check(ctx context.Context) error {
 	return nil
 }
 
-// fitTables makes the tables fit as far as the config lets us, until all do.
-func (c *Connector) fitTables(ctx context.Context) error {
-	if c.ready.Load() {
-		return nil
+// fitTables makes the tables fit as far as the config lets us, until all do, and
+// returns the types of their columns.
+func (c *Connector) fitTables(ctx context.Context) (columnsOf, error) {
+	if types := c.fitted.Load(); types != nil {
+		return *types, nil
 	}
-	faults, err := c.faults(ctx)
-	if err != nil {
-		return err
-	}
-	if err := c.unmended(faults); err != nil {
-		return err
-	}
-	for _, f := range faults {
-		if err := c.mend(ctx, f); err != nil {
-			return err
+	for {
+		faults, types, err := c.faults(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(faults) == 0 {
+			c.fitted.Store(&types)
+			return types, nil
+		}
+		if err := c.unmended(faults); err != nil {
+			return nil, err
+		}
+		for _, f := range faults {
+			if err := c.mend(ctx, f); err != nil {
+				return nil, err
+			}
 		}
 	}
-	c.ready.Store(true)
-	return nil
 }
 
 // mends reports whether the connector may run the cure. The table of the guards is
@@ -105,53 +110,59 @@ func (c *Connector) mend(ctx context.Context, f fault) error {
 		c.log.InfoContext(ctx, "changed the database's schema", "table", f.table.name, "statement", f.cure)
 		return nil
 	}
-	if faults, again := c.compareTable(ctx, f.table); again == nil && !slices.Contains(faults, f) {
+	if faults, _, again := c.compareTable(ctx, f.table); again == nil && !slices.Contains(faults, f) {
 		return nil
 	}
 	return fmt.Errorf("change schema: %s: %w; run it yourself: %s", f.text, err, f.cure)
 }
 
 // faults compares all tables with the config.
-func (c *Connector) faults(ctx context.Context) ([]fault, error) {
+func (c *Connector) faults(ctx context.Context) ([]fault, columnsOf, error) {
 	var faults []fault
+	types := columnsOf{}
 	for _, t := range append([]*table{c.guards}, c.shape.tables()...) {
-		found, err := c.compareTable(ctx, t)
+		found, of, err := c.compareTable(ctx, t)
 		if err != nil {
-			return nil, fmt.Errorf("describe table %q: %w", t.name, err)
+			return nil, nil, fmt.Errorf("describe table %q: %w", t.name, err)
 		}
-		faults = append(faults, found...)
+		faults, types[t] = append(faults, found...), of
 	}
-	return faults, nil
+	return faults, types, nil
 }
 
-// compareTable compares a table of the database with the config.
-func (c *Connector) compareTable(ctx context.Context, t *table) ([]fault, error) {
+// compareTable compares a table of the database with the config, and returns the
+// types of the columns that it has.
+func (c *Connector) compareTable(ctx context.Context, t *table) ([]fault, []string, error) {
 	columns, indexes, args := c.dialect.describe(splitTable(t.name))
 	have, err := c.readPairs(ctx, columns, args)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(have) == 0 {
-		return []fault{{t, fmt.Sprintf("table %q does not exist", t.name), t.definition(), schemaCreate}}, nil
+		return []fault{{t, fmt.Sprintf("table %q does not exist", t.name), t.definition(), schemaCreate}}, nil, nil
 	}
 	var faults []fault
+	types := make([]string, len(t.columns))
 	for i, name := range t.columns {
 		found := slices.IndexFunc(have, func(h [2]string) bool { return c.same(h[0], name) })
 		if found < 0 {
 			faults = append(faults, t.missing(i))
-		} else if f, ok := t.misfit(i, parseType(have[found][1])); ok {
+			continue
+		}
+		types[i] = have[found][1]
+		if f, ok := t.misfit(i, parseType(types[i])); ok {
 			faults = append(faults, f)
 		}
 	}
 	pairs, err := c.readPairs(ctx, indexes, args)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	key := t.keyColumns()
 	if !c.unique(pairs, key) {
 		faults = append(faults, fault{t, fmt.Sprintf("table %q has no primary key or unique index on exactly %q", t.name, key), "", ""})
 	}
-	return faults, nil
+	return faults, types, nil
 }
 
 // same reports whether two names are one column.

@@ -37,8 +37,8 @@ type Connector struct {
 	schema string
 	guards *table
 	log    *slog.Logger
-	// ready is set once the tables were found to fit, or made.
-	ready atomic.Bool
+	// fitted is set once the tables were found to fit, or made.
+	fitted atomic.Pointer[columnsOf]
 	// closed ends with Close, and every push with it.
 	closed context.Context
 	close  context.CancelCauseFunc
@@ -49,10 +49,14 @@ type shape interface {
 	// document evaluates the expressions of one delivery.
 	document(d *connector.Delivery) (*document, error)
 	// write applies what the guard let through, in the order of the deliveries.
-	write(ctx context.Context, tx *sql.Tx, admitted []admission) error
+	write(ctx context.Context, tx *sql.Tx, types columnsOf, admitted []admission) error
 	// tables are those that must exist, with the columns that they must have.
 	tables() []*table
 }
+
+// columnsOf are the types of each table's columns, in their order, in the
+// database's own words.
+type columnsOf map[*table][]string
 
 var errClosed = errors.New("connector is closed")
 

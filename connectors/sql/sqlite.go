@@ -40,6 +40,10 @@ func (sqlite) quote(name string) string { return quoteWith(`"`, name) }
 
 func (sqlite) placeholder(int) string { return "?" }
 
+func (sqlite) values(w *writer, _ []string, rows [][]any) { w.list(rows) }
+
+func (sqlite) anyOf(w *writer, column string, keys []string) { w.in(column, keys) }
+
 func (d sqlite) onCollision(key, others []string) string { return onConflict(d, key, others) }
 
 func (sqlite) scalar(v any) (any, error) {

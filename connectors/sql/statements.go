@@ -136,7 +136,7 @@ func (s *statements) document(d *connector.Delivery) (*document, error) {
 	return doc, nil
 }
 
-func (s *statements) write(ctx context.Context, tx *sql.Tx, admitted []admission) error {
+func (s *statements) write(ctx context.Context, tx *sql.Tx, _ columnsOf, admitted []admission) error {
 	for _, a := range admitted {
 		text, name, values := s.upsert, "upsert", a.document.keys[lastCall]
 		if a.delivery.Op == connector.Delete {

@@ -124,10 +124,10 @@ func (s *tableSet) tombstone(d *connector.Delivery, keys rowKeys) error {
 	return nil
 }
 
-func (s *tableSet) write(ctx context.Context, tx *sql.Tx, admitted []admission) error {
+func (s *tableSet) write(ctx context.Context, tx *sql.Tx, types columnsOf, admitted []admission) error {
 	for len(admitted) > 0 {
 		n := s.fold(admitted)
-		if err := s.writeFolded(ctx, tx, admitted[:n]); err != nil {
+		if err := s.writeFolded(ctx, tx, types, admitted[:n]); err != nil {
 			return err
 		}
 		admitted = admitted[n:]
@@ -152,7 +152,7 @@ func (s *tableSet) fold(admitted []admission) int {
 	return len(admitted)
 }
 
-func (s *tableSet) writeFolded(ctx context.Context, tx *sql.Tx, admitted []admission) error {
+func (s *tableSet) writeFolded(ctx context.Context, tx *sql.Tx, types columnsOf, admitted []admission) error {
 	changes := make([]tableChange, len(s.list))
 	for i, t := range s.list {
 		changes[i] = t.fold(i, admitted)
@@ -165,7 +165,7 @@ func (s *tableSet) writeFolded(ctx context.Context, tx *sql.Tx, admitted []admis
 	for i, t := range s.list {
 		key := t.keyColumns()
 		others := slices.DeleteFunc(slices.Clone(t.columns), func(c string) bool { return slices.Contains(key, c) })
-		if err := insert(ctx, tx, s.dialect, t.name, t.columns, s.dialect.onCollision(key, others), changes[i].upserts); err != nil {
+		if _, err := t.insert(ctx, tx, types[t], s.dialect.onCollision(key, others), changes[i].upserts); err != nil {
 			return fmt.Errorf("write to table %q: %w", t.name, err)
 		}
 	}

@@ -53,24 +53,53 @@ func (w *writer) exec(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
-// insert writes rows with as few statements as their arguments allow; ending says
-// what becomes of a row that exists.
-func insert(ctx context.Context, tx *sql.Tx, d dialect, table string, columns []string, ending string, rows [][]any) error {
-	for part := range slices.Chunk(rows, max(1, maxArguments/len(columns))) {
-		w := newWriter(d)
-		w.text("INSERT INTO " + quoteTable(d, table) + " (" + quoteAll(d, columns) + ") VALUES ")
-		for i, values := range part {
-			w.separate(i, ", ").text("(")
-			for j, v := range values {
-				w.separate(j, ", ").argument(v)
-			}
-			w.text(")")
-		}
-		if err := w.text(ending).exec(ctx, tx); err != nil {
-			return err
-		}
+// insert writes rows into t, whose columns have the types, with as few statements
+// as their arguments allow; ending says what becomes of a row that exists. It
+// returns the number of rows that are new or changed, as the database counts.
+func (t *table) insert(ctx context.Context, tx *sql.Tx, types []string, ending string, rows [][]any) (int64, error) {
+	d, most, written := t.dialect, max(1, maxArguments/len(t.columns)), int64(0)
+	if d.traits().arrays {
+		most = maxArguments
 	}
-	return nil
+	for part := range slices.Chunk(rows, most) {
+		w := newWriter(d).text("INSERT INTO " + quoteTable(d, t.name) + " (" + quoteAll(d, t.columns) + ") ")
+		d.values(w, types, part)
+		result, err := tx.ExecContext(ctx, w.text(ending).sql(), w.arguments...)
+		if err != nil {
+			return written, err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return written, err
+		}
+		written += n
+	}
+	return written, nil
+}
+
+// list writes rows as VALUES.
+func (w *writer) list(rows [][]any) {
+	w.text("VALUES ")
+	for i, values := range rows {
+		w.separate(i, ", ").text("(").tuple(values).text(")")
+	}
+}
+
+// tuple writes arguments with commas between them.
+func (w *writer) tuple(values []any) *writer {
+	for i, v := range values {
+		w.separate(i, ", ").argument(v)
+	}
+	return w
+}
+
+// in writes that a column has one of the keys.
+func (w *writer) in(column string, keys []string) {
+	w.text(w.dialect.quote(column) + " IN (")
+	for i, key := range keys {
+		w.separate(i, ", ").argument(key)
+	}
+	w.text(")")
 }
 
 // maxAlternatives bounds the ORs of one statement: SQLite takes expressions of a
