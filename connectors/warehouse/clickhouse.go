@@ -43,11 +43,27 @@ func (c *clickHouse) create(ctx context.Context, t *table) error {
 		return err
 	}
 	for _, statement := range []string{clickHouseTable(t, modern), clickHouseLatest(t)} {
-		if err := c.conn.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("create: %w", classifyClickHouse(err))
+		if err := c.exec(ctx, statement); err != nil {
+			return fmt.Errorf("create: %w", err)
 		}
 	}
 	return nil
+}
+
+func (c *clickHouse) evolution(_ context.Context, t *table, missing []column) ([]string, error) {
+	modern, err := c.modern()
+	if err != nil {
+		return nil, err
+	}
+	var statements []string
+	for _, m := range missing {
+		statements = append(statements, "ALTER TABLE "+quote(t.name)+" ADD COLUMN "+m.clickHouse(modern))
+	}
+	return append(statements, "DROP TABLE IF EXISTS "+quote(t.latest()), clickHouseLatest(t)), nil
+}
+
+func (c *clickHouse) exec(ctx context.Context, statement string) error {
+	return classifyClickHouse(c.conn.Exec(ctx, statement))
 }
 
 // modern tells whether the server knows DateTime64, Date32 and asynchronous inserts.

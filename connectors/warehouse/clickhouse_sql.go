@@ -12,15 +12,20 @@ import (
 func clickHouseTable(t *table, modern bool) string {
 	columns := make([]string, len(t.columns))
 	for i, c := range t.columns {
-		columnType := clickHouseType(c.typ, modern)
-		if c.nullable {
-			columnType = "Nullable(" + columnType + ")"
-		}
-		columns[i] = quote(c.name) + " " + columnType
+		columns[i] = c.clickHouse(modern)
 	}
 	order := slices.Concat(t.orderBy, identity[:])
 	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s) ENGINE = ReplacingMergeTree(`_ingested_at`) ORDER BY (%s)",
 		quote(t.name), strings.Join(columns, ", "), quote(order...))
+}
+
+// clickHouse is the column's name and type.
+func (c column) clickHouse(modern bool) string {
+	columnType := clickHouseType(c.typ, modern)
+	if c.nullable {
+		columnType = "Nullable(" + columnType + ")"
+	}
+	return quote(c.name) + " " + columnType
 }
 
 // clickHouseType is the type of a column for values of type t. Servers before 22

@@ -24,16 +24,24 @@ type Config struct {
 	// and records become JSON text. Default: one column `document` with the whole
 	// event as JSON.
 	Map *connector.Tree `yaml:"map"`
-	// CreateTables makes the table and the view where they do not exist, with column
-	// types from the types of the expressions. A table that exists is never altered:
-	// one that lacks a column holds the target. Without it neither is made; a view of
-	// the newest versions is then yours to write.
-	CreateTables bool `yaml:"create_tables" default:"true"`
+	// Schema says what becomes of a table that does not fit. check: it holds the target,
+	// and the error proposes the statements that mend it; a view of the newest versions
+	// is yours to write. create: the table and the view are made where they do not
+	// exist, with column types from the types of the expressions. evolve: also columns
+	// that the table lacks are added, as nullable, and the view is made anew.
+	Schema string `yaml:"schema" default:"create" oneof:"check create evolve"`
 	// OrderBy names mapped columns to sort the table by, ahead of the key: queries
 	// that select by them read less. Such a column is not nullable. Rows of one
 	// source position collapse only while these columns stay the same.
 	OrderBy []string `yaml:"order_by"`
 }
+
+// The values of the schema option.
+const (
+	schemaCheck  = "check"
+	schemaCreate = "create"
+	schemaEvolve = "evolve"
+)
 
 // identifier is what every engine takes as a name, quoted or not.
 var identifier = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
@@ -72,6 +80,9 @@ func (c *Config) Validate() []connector.Mistake {
 	}
 	return ms
 }
+
+// creates reports whether the connector may make the table.
+func (c *Config) creates() bool { return c.Schema == schemaCreate || c.Schema == schemaEvolve }
 
 // mapped returns the names of the columns that the config fills.
 func (c *Config) mapped() []string {

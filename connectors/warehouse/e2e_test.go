@@ -143,7 +143,7 @@ func TestE2EClickHouseConformance(t *testing.T) {
 			server, dsn := e2eServer(t, database)
 			l := newLine(t, dsn.Host)
 			dsn.Host = l.Addr().String()
-			w := newWarehouse(t, &Config{DSN: connector.NewSecret(dsn.String()), Map: recordColumns(), CreateTables: true})
+			w := newWarehouse(t, &Config{DSN: connector.NewSecret(dsn.String()), Map: recordColumns(), Schema: schemaCreate})
 			return connectortest.System{
 				Connector: w,
 				Applied: func(t *testing.T) map[string]connectortest.Record {
@@ -184,7 +184,7 @@ func TestE2EClickHouseConformance(t *testing.T) {
 
 func TestE2EClickHouseLatest(t *testing.T) {
 	server, dsn := e2eServer(t, "latest")
-	w := closeAfter(t, newWarehouse(t, &Config{DSN: connector.NewSecret(dsn.String()), Map: recordColumns(), CreateTables: true}))
+	w := closeAfter(t, newWarehouse(t, &Config{DSN: connector.NewSecret(dsn.String()), Map: recordColumns(), Schema: schemaCreate}))
 	pushAll(t.Context(), t, w, [][]change{{{key: "a", topicID: 1}}})
 	rapid.Check(t, func(t *rapid.T) {
 		ctx := t.Context()
@@ -239,7 +239,7 @@ func TestE2EClickHouseTypes(t *testing.T) {
 		{"unknown", nil, "Weekend Inspections", "Weekend Inspections"},
 		{"missing", &event.Type{Kind: event.Long}, nil, ""},
 	}
-	cfg := &Config{DSN: connector.NewSecret(dsn.String()), Map: &connector.Tree{}, CreateTables: true, OrderBy: []string{"small"}}
+	cfg := &Config{DSN: connector.NewSecret(dsn.String()), Map: &connector.Tree{}, Schema: schemaCreate, OrderBy: []string{"small"}}
 	value := &event.Object{}
 	for _, c := range columns {
 		cfg.Map.Fields = append(cfg.Map.Fields, connector.Branch{Name: c.name, Tree: leaf(c.name, c.typ)})
@@ -276,7 +276,7 @@ func TestE2EClickHouseRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			wrong := *dsn
 			change(&wrong)
-			w := closeAfter(t, newWarehouse(t, &Config{DSN: connector.NewSecret(wrong.String()), CreateTables: true}))
+			w := closeAfter(t, newWarehouse(t, &Config{DSN: connector.NewSecret(wrong.String()), Schema: schemaCreate}))
 			require.NoError(t, w.Prepare(d))
 			_, err := w.Push(t.Context(), d)
 			require.Equal(t, connector.Unavailable, connector.Classify(err), "%v", err)
@@ -286,4 +286,25 @@ func TestE2EClickHouseRefuses(t *testing.T) {
 			require.Equal(t, connector.Unavailable, connector.Classify(w.Check(context.WithoutCancel(t.Context()))))
 		})
 	}
+}
+
+// A new column of the map, on a table with rows of before.
+func TestE2EClickHouseEvolves(t *testing.T) {
+	server, dsn := e2eServer(t, "evolves")
+	push := func(schema string, columns *connector.Tree) error {
+		w := newWarehouse(t, &Config{DSN: connector.NewSecret(dsn.String()), Map: columns, Schema: schema})
+		defer w.Close(t.Context())
+		d := upsert(&event.Object{Names: []string{"title", "version"}, Values: []any{"a", int64(1)}})
+		require.NoError(t, w.Prepare(d))
+		checked := w.Check(t.Context())
+		_, err := w.Push(t.Context(), d)
+		require.Equal(t, checked == nil, err == nil, "the check foretells the push")
+		return err
+	}
+	require.NoError(t, push(schemaCreate, &connector.Tree{Fields: recordColumns().Fields[:1]}))
+	require.ErrorContains(t, push(schemaCreate, recordColumns()), "ALTER TABLE `data_warehouse` ADD COLUMN `version` Nullable(Int64)")
+	require.NoError(t, push(schemaEvolve, recordColumns()))
+	var version *int64
+	require.NoError(t, server.QueryRow(t.Context(), "SELECT version FROM evolves.data_warehouse_latest").Scan(&version))
+	require.EqualValues(t, 1, *version)
 }

@@ -16,6 +16,10 @@ type engine interface {
 	// create makes the history table and the view of the newest versions, if they do
 	// not exist. It leaves those that do as they are.
 	create(ctx context.Context, t *table) error
+	// evolution returns the statements that add columns to the history table and make
+	// the view anew. It changes nothing.
+	evolution(ctx context.Context, t *table, missing []column) ([]string, error)
+	exec(ctx context.Context, statement string) error
 	// columns returns the types of the table's columns by name, in the engine's own
 	// words; none if there is no such table.
 	columns(ctx context.Context, name string) (map[string]string, error)

@@ -136,7 +136,7 @@ func TestLatestIsTheGuardsAnswer(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		history, batches := drawHistory(t)
-		cfg := &Config{DSN: connector.NewSecret("sqlite://:memory:"), Map: recordColumns(), CreateTables: true}
+		cfg := &Config{DSN: connector.NewSecret("sqlite://:memory:"), Map: recordColumns(), Schema: schemaCreate}
 		w, err := New(cfg, connector.Env{Target: "dataWarehouse", Timeout: time.Minute})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, w.Close(context.Background())) }()

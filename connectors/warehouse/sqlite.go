@@ -54,11 +54,24 @@ func (s *sqliteEngine) create(ctx context.Context, t *table) error {
 			quote(t.name+"_order"), quote(t.name), quote(t.orderBy...)))
 	}
 	for _, statement := range statements {
-		if _, err := s.db.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("create: %w", classifySQLite(err))
+		if err := s.exec(ctx, statement); err != nil {
+			return fmt.Errorf("create: %w", err)
 		}
 	}
 	return nil
+}
+
+func (*sqliteEngine) evolution(_ context.Context, t *table, missing []column) ([]string, error) {
+	var statements []string
+	for _, c := range missing {
+		statements = append(statements, "ALTER TABLE "+quote(t.name)+" ADD COLUMN "+quote(c.name)+" "+sqliteType(c.typ))
+	}
+	return append(statements, "DROP VIEW IF EXISTS "+quote(t.latest()), sqliteLatest(t)), nil
+}
+
+func (s *sqliteEngine) exec(ctx context.Context, statement string) error {
+	_, err := s.db.ExecContext(ctx, statement)
+	return classifySQLite(err)
 }
 
 // sqliteType is the type of a column for values of type t.

@@ -1,6 +1,7 @@
 package warehouse
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -117,24 +118,36 @@ func (t *table) row(d *connector.Delivery) (*event.Object, error) {
 	return &event.Object{Names: t.names, Values: values}, nil
 }
 
-// types returns the types of t's columns in their order. A column that the table
-// lacks holds the target: it is the config or the table that is wrong, not the policy.
-func (t *table) types(found map[string]string) ([]string, error) {
-	if len(found) == 0 {
-		return nil, connector.AsUnavailable(fmt.Errorf("no table %q", t.name))
-	}
-	types := make([]string, len(t.columns))
-	var missing []string
+// types returns the types of t's columns in their order, and the columns that the
+// table lacks.
+func (t *table) types(found map[string]string) (types []string, missing []column) {
+	types = make([]string, len(t.columns))
 	for i, c := range t.columns {
 		if types[i] = found[c.name]; types[i] == "" {
-			missing = append(missing, c.name)
+			missing = append(missing, c)
 		}
 	}
-	if missing != nil {
-		return nil, connector.AsUnavailable(
-			fmt.Errorf("table %q lacks the columns %s", t.name, strings.Join(missing, ", ")))
+	return types, missing
+}
+
+// addable reports whether a table with rows can get the columns: those that are its
+// own or that it is sorted by can't be null.
+func addable(missing []column) bool {
+	return !slices.ContainsFunc(missing, func(c column) bool { return !c.nullable || strings.HasPrefix(c.name, "_") })
+}
+
+// lacks is the error of a table without the columns. It holds the target: the config
+// or the table is wrong, not the policy.
+func (t *table) lacks(missing []column, cure []string) error {
+	names := make([]string, len(missing))
+	for i, c := range missing {
+		names[i] = c.name
 	}
-	return types, nil
+	text := fmt.Sprintf("table %q lacks the columns %s", t.name, strings.Join(names, ", "))
+	if addable(missing) {
+		text += ": " + strings.Join(cure, "; ")
+	}
+	return connector.AsUnavailable(errors.New(text))
 }
 
 // quote makes a name safe in SQL; both engines take backquotes.

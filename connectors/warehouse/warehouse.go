@@ -144,22 +144,46 @@ func (w *Warehouse) Check(ctx context.Context) error {
 	if err != nil {
 		return connector.AsUnavailable(err)
 	}
-	found, err := await(ctx, w, func() (map[string]string, error) {
+	_, err = await(ctx, w, func() (struct{}, error) {
 		e, err := openEngine(dsn, w.env)
 		if err != nil {
-			return nil, connector.AsUnavailable(err)
+			return struct{}{}, connector.AsUnavailable(err)
 		}
-		found, err := e.columns(ctx, w.table.name)
-		return found, errors.Join(err, e.close())
+		return struct{}{}, errors.Join(w.check(ctx, e), e.close())
 	})
 	if err != nil {
 		return fmt.Errorf("check %s: %w", w.table.name, err)
 	}
-	if len(found) == 0 && w.cfg.CreateTables {
-		return nil
+	return nil
+}
+
+// check reports what the first delivery would not mend.
+func (w *Warehouse) check(ctx context.Context, e engine) error {
+	found, err := e.columns(ctx, w.table.name)
+	if err != nil || len(found) == 0 && w.cfg.creates() {
+		return err
 	}
-	_, err = w.table.types(found)
-	return err
+	_, missing, cure, err := w.compare(ctx, e)
+	if err != nil || len(missing) == 0 || w.cfg.Schema == schemaEvolve && addable(missing) {
+		return err
+	}
+	return w.table.lacks(missing, cure)
+}
+
+// compare returns the types of the table's columns, those that it lacks, and the
+// statements that add them.
+func (w *Warehouse) compare(ctx context.Context, e engine) (types []string, missing []column, cure []string, err error) {
+	found, err := e.columns(ctx, w.table.name)
+	if err == nil && len(found) == 0 {
+		err = connector.AsUnavailable(fmt.Errorf("no table %q", w.table.name))
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if types, missing = w.table.types(found); len(missing) > 0 {
+		cure, err = e.evolution(ctx, w.table, missing)
+	}
+	return types, missing, cure, err
 }
 
 // Close ends running attempts, waits for what they left behind and closes the engine.
@@ -237,18 +261,34 @@ func (w *Warehouse) open(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// settle makes the table where that is wanted, and returns its column types.
+// settle makes the table and its columns where that is wanted, and returns their
+// types.
 func (w *Warehouse) settle(ctx context.Context, e engine) ([]string, error) {
-	if w.cfg.CreateTables {
-		if err := e.create(ctx, w.table); err != nil {
-			return nil, err
+	var made error // ClickHouse refuses a view of columns that are not there
+	if w.cfg.creates() {
+		made = e.create(ctx, w.table)
+	}
+	types, missing, cure, err := w.compare(ctx, e)
+	switch {
+	case err != nil:
+		return nil, errors.Join(made, err)
+	case len(missing) == 0:
+		return types, made
+	}
+	if w.cfg.Schema != schemaEvolve || !addable(missing) {
+		return nil, w.table.lacks(missing, cure)
+	}
+	for _, statement := range cure {
+		if failed := e.exec(ctx, statement); failed != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", statement, failed))
 		}
 	}
-	found, err := e.columns(ctx, w.table.name)
-	if err != nil {
-		return nil, err
+	types, missing, _, again := w.compare(ctx, e)
+	if again == nil && len(missing) == 0 {
+		// Another member may have been the first to do it, and be about to make the view.
+		return types, e.create(ctx, w.table)
 	}
-	return w.table.types(found)
+	return nil, errors.Join(err, again)
 }
 
 // fit turns what Prepare made into the engine's values.

@@ -203,14 +203,40 @@ func TestTableThatLacksAColumnHoldsTheTarget(t *testing.T) {
 		_, err = w.Push(t.Context(), d)
 		require.ErrorContains(t, err, c.want)
 		require.Equal(t, connector.Unavailable, connector.Classify(err))
-		require.EqualError(t, w.Check(t.Context()), c.want)
+		require.EqualError(t, w.Check(t.Context()), "check data_warehouse: "+c.want)
 	}
 	_, err := db.ExecContext(t.Context(), "DROP TABLE data_warehouse")
 	require.NoError(t, err)
-	cfg.CreateTables = true
+	cfg.Schema = schemaCreate
 	require.NoError(t, w.Check(t.Context()), "the first delivery makes the table")
 	_, err = w.Push(t.Context(), d)
 	require.NoError(t, err)
+}
+
+// A field that the map has now and the table has not is proposed, or added, and the
+// view has it too.
+func TestSchemaEvolves(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "history.db")
+	push := func(schema string, columns *connector.Tree) error {
+		w := newWarehouse(t, &Config{DSN: connector.NewSecret("sqlite://" + path), Map: columns, Schema: schema})
+		defer w.Close(t.Context())
+		d := upsert(&event.Object{Names: []string{"title", "version"}, Values: []any{"a", int64(1)}})
+		require.NoError(t, w.Prepare(d))
+		checked := w.Check(t.Context())
+		_, err := w.Push(t.Context(), d)
+		require.Equal(t, checked == nil, err == nil, "the check foretells the push")
+		return err
+	}
+	old := &connector.Tree{Fields: recordColumns().Fields[:1]}
+	require.NoError(t, push(schemaCreate, old))
+	for _, schema := range []string{schemaCheck, schemaCreate} {
+		err := push(schema, recordColumns())
+		require.ErrorContains(t, err, "table \"data_warehouse\" lacks the columns version: ALTER TABLE `data_warehouse` ADD COLUMN `version` INTEGER; DROP VIEW")
+		require.Equal(t, connector.Unavailable, connector.Classify(err))
+	}
+	require.NoError(t, push(schemaEvolve, recordColumns()))
+	require.Equal(t, map[string]connectortest.Record{"P-1": {Title: "a", Version: 1}}, latest(t, openFile(t, path)))
 }
 
 func TestDSNMayChange(t *testing.T) {
@@ -222,7 +248,7 @@ func TestDSNMayChange(t *testing.T) {
 		path := filepath.Join(dir, name)
 		writeFile(t, secret, "sqlite://"+path)
 		if w == nil {
-			w = closeAfter(t, newWarehouse(t, &Config{DSN: connector.SecretFile(secret), Map: recordColumns(), CreateTables: true}))
+			w = closeAfter(t, newWarehouse(t, &Config{DSN: connector.SecretFile(secret), Map: recordColumns(), Schema: schemaCreate}))
 		}
 		d := upsert(&event.Object{Names: []string{"title", "version"}, Values: []any{name, int64(i)}})
 		require.NoError(t, w.Prepare(d))
