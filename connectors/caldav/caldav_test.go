@@ -233,6 +233,15 @@ END:VEVENT
 // reader that knows only what the event itself says of the zone.
 func TestTimezone(t *testing.T) {
 	t.Parallel()
+	zone, err := time.LoadLocation("America/New_York")
+	require.NoError(t, err)
+	spring := timezone(zone, time.Date(2027, 1, 1, 0, 0, 0, 0, zone)).Children[1]
+	require.Equal(t, ical.CompTimezoneDaylight, spring.Name)
+	for name, want := range map[string]string{
+		ical.PropDateTimeStart: "20270314T020000", ical.PropTimezoneOffsetFrom: "-0500", ical.PropTimezoneOffsetTo: "-0400",
+	} {
+		require.Equal(t, want, spring.Props.Get(name).Value)
+	}
 	for _, name := range []string{"America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kolkata", "America/Phoenix", "UTC"} {
 		zone, err := time.LoadLocation(name)
 		require.NoError(t, err)

@@ -89,6 +89,24 @@ func TestBulkAnswersForEachItem(t *testing.T) {
 	require.Equal(t, map[string]connectortest.Record{"P-0": {Title: "a"}, "P-3": {Title: "d", Version: 3}}, a.rules)
 }
 
+// A batch that is refused whole is split, whatever stands first in it: then the bad
+// item is alone, and its neighbours have arrived.
+func TestBulkRefusedWhole(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	b := newBulkConnector(t, bulkConfig(a.URL, "whole"))
+	t.Cleanup(func() { _ = b.Close(t.Context()) })
+	ds := batch(t, b, "", connectortest.BadTitle, "c")
+	for _, r := range b.PushBatch(t.Context(), ds) {
+		require.True(t, connector.FailedWhole(r.Err))
+	}
+	for i, d := range ds {
+		_, err := b.Push(t.Context(), d)
+		require.Equal(t, i == 1, err != nil)
+	}
+	require.Equal(t, map[string]connectortest.Record{"P-2": {Title: "c", Version: 2}}, a.rules)
+}
+
 // An answer that does not say what became of the items settles none of them.
 func TestBulkWithoutResults(t *testing.T) {
 	t.Parallel()
