@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 )
 
 // ErrSettled reports that an offset settled twice: a vote too many, which only a
@@ -81,6 +82,21 @@ func (c *Cursor) add(r Run, pushed bool) {
 	}
 	c.runs = c.runs.replace(low, high, r)
 	c.size += c.cost(low, low+2)
+}
+
+// Record makes checkpoints record all that has settled below offset, which itself has
+// not: also what settled by SettleRange. It is for offsets that settled so because a
+// later one takes their place. Before that one is pushed they must be recorded, or a
+// restart would read them again and push them after it.
+func (c *Cursor) Record(below int64) {
+	n := sort.Search(len(c.free), func(i int) bool { return c.free[i].From >= below })
+	for _, r := range c.free[:n] {
+		i, _ := c.runs.touching(r)
+		c.size -= c.cost(i, i+1)
+		c.runs = c.runs.replace(i, i, r)
+		c.size += c.cost(i, i+2)
+	}
+	c.free = c.free.remove(0, n)
 }
 
 // Settled reports whether offset has settled.

@@ -42,6 +42,13 @@ func TestCursorModel(t *testing.T) {
 					delete(settled, o)
 				}
 			},
+			"record": func(t *rapid.T) {
+				below := offset.Draw(t, "below")
+				if !isSettled(below) {
+					c.Record(below)
+					require.True(t, len(c.free) == 0 || c.free[0].From > below)
+				}
+			},
 			"go on with a copy": func(*rapid.T) {
 				old := c
 				c = c.Clone()

@@ -171,7 +171,7 @@ func (t *Target) landOne(p *pending, r connector.Result, probe, cancelled bool, 
 	}
 	class := connector.Classify(r.Err)
 	t.metrics.Attempt(t.name, string(class))
-	if class == connector.Unavailable && p.tries > 1 && t.success.otherSince(p.d.Key, p.lastSuccess) {
+	if class == connector.Unavailable && p.failed() > 1 && t.success.otherSince(p.d.Key, p.lastSuccess) {
 		class = connector.Transient
 	}
 	p.lastSuccess, p.lastClass = t.success.n, class
@@ -192,11 +192,12 @@ func (t *Target) landOne(p *pending, r connector.Result, probe, cancelled bool, 
 		t.deadLetter(p)
 		return errExcluded
 	}
-	t.waitFor(p, t.settings.Retry.backoff(p.tries))
-	if p.counted && !probe {
+	counted := p.counted
+	p.counted = true
+	t.waitFor(p, t.settings.Retry.backoff(p.failed()))
+	if counted && !probe {
 		return errExcluded
 	}
-	p.counted = true
 	return r.Err
 }
 
@@ -208,7 +209,7 @@ func (t *Target) landPermanent(p *pending, probe bool) error {
 	if t.hold.active {
 		p.state = queued
 		if probe {
-			t.waitFor(p, t.settings.Retry.backoff(p.tries))
+			t.waitFor(p, t.settings.Retry.backoff(p.failed()))
 		}
 	} else {
 		t.deadLetter(p)
@@ -225,7 +226,7 @@ func (t *Target) landThrottled(p *pending, err error, now time.Time) error {
 	errors.As(err, &e) // Throttled is a class that only an *Error carries
 	wait := min(e.After, throttleMax)
 	if wait <= 0 {
-		wait = t.settings.Retry.backoff(p.tries)
+		wait = t.settings.Retry.backoff(p.failed())
 	}
 	if until := now.Add(wait); until.After(t.quiet) {
 		t.quiet = until
@@ -250,7 +251,7 @@ func (t *Target) landUnavailable(p *pending, err error, now time.Time) error {
 		t.deadLetter(p)
 		return err
 	}
-	t.waitFor(p, t.settings.Retry.backoff(p.tries))
+	t.waitFor(p, t.settings.Retry.backoff(p.failed()))
 	return err
 }
 

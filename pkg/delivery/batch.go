@@ -67,7 +67,7 @@ func (t *Target) take(now time.Time, canary bool) []*pending {
 // takeCanary prefers, also over a back-off that has not ended, a delivery of
 // another key than the last canary's.
 func (t *Target) takeCanary() *pending {
-	other := func(p *pending) bool { return p.d.Key != t.canary }
+	other := func(p *pending) bool { return p.d.Key != t.canary && p.state != replaced }
 	spare := slices.IndexFunc(t.backoff, func(p *pending) bool { return p.sendable() && other(p) })
 	if spare < 0 && t.ready.len() == 0 {
 		spare = slices.IndexFunc(t.backoff, (*pending).sendable)
@@ -94,6 +94,9 @@ func (p *pending) launch(now time.Time) {
 	p.d.Attempt = p.tries
 	p.lane.keys[p.d.Key].flying++
 	p.lane.flying++
+	if p.lane.t.latest {
+		p.lane.cursor.Record(p.d.Event.Offset)
+	}
 }
 
 // push calls the connector once, with the target's timeout. A batch that failed

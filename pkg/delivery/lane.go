@@ -39,6 +39,7 @@ type Lane struct {
 	admitted int
 	offered  int64 // the highest offset that the feed brought
 	flying   int   // of them, in flight
+	pushed   int   // deliveries that ended otherwise than superseded
 	// outcomes are the receipts of what has settled since the last checkpoint; spare is
 	// what the checkpoint before took.
 	outcomes, spare []receipt.Receipt
@@ -75,10 +76,14 @@ func (l *Lane) admit(p *pending) bool {
 // park keeps p, in the order of offsets, until there is room.
 func (l *Lane) park(p *pending) {
 	p.state = parked
-	i, _ := slices.BinarySearchFunc(l.parked, p.d.Event.Offset, func(q *pending, offset int64) int {
+	i, _ := l.parkedAt(p.d.Event.Offset)
+	l.parked = slices.Insert(l.parked, i, p)
+}
+
+func (l *Lane) parkedAt(offset int64) (i int, found bool) {
+	return slices.BinarySearchFunc(l.parked, offset, func(q *pending, offset int64) int {
 		return cmp.Compare(q.d.Event.Offset, offset)
 	})
-	l.parked = slices.Insert(l.parked, i, p)
 }
 
 // unpark queues what the checkpoint can record now. The lowest offset is admitted
@@ -108,16 +113,22 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	if l.draining {
 		return nil
 	}
+	key := ev.Key
+	if !ev.HasKey {
+		key = ev.Position.String()
+	}
 	size := int64(ev.Size())
-	w := t.settings.Window
-	// A single delivery larger than the window passes an empty lane.
-	if l.count > 0 && (l.count >= w.Deliveries || l.bytes+size > int64(w.Bytes)) {
+	var old *pending
+	if t.latest && unrouted == nil {
+		old = l.replaceable(key)
+	}
+	if l.full(key, size, old) {
 		return l.waitRoom()
 	}
-	p := &pending{lane: l, size: size, unrouted: unrouted, prepared: t.prepare == nil, d: connector.Delivery{
+	p := &pending{lane: l, size: size, unrouted: unrouted, prepared: t.prepare == nil, since: ev.Timestamp, d: connector.Delivery{
 		ID:      l.p.deliveryID(ev.Offset, t.name),
 		Target:  t.name,
-		Key:     ev.Key,
+		Key:     key,
 		Op:      connector.Upsert,
 		Version: t.version(ev),
 		Event:   ev,
@@ -125,26 +136,52 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	if ev.Tombstone() {
 		p.d.Op = connector.Delete
 	}
-	if !ev.HasKey {
-		p.d.Key = ev.Position.String()
-	}
 	// The delivery outlives the processing of its record: it hangs on the lane, and
 	// keeps only the parent span.
 	p.ctx, p.span = l.p.engine.Tracer.StartDelivery(trace.ContextWithSpan(l.ctx, trace.SpanFromContext(ctx)), ev, t.name, t.kind)
 	l.offered = ev.Offset
 	l.count++
 	l.bytes += size
-	q := l.keys[p.d.Key]
+	p.turn = l.pushed + l.count
+	q := l.keys[key]
 	if q == nil {
 		q = &keyQueue{}
-		l.keys[p.d.Key] = q
+		l.keys[key] = q
 	}
 	q.entries = append(q.entries, p)
-	if len(q.entries) == 1 {
+	if old != nil {
+		l.supersede(old, p)
+	}
+	if q.entries[0] == p && p.state == queued {
 		t.makeReady(p, time.Now())
 		t.pump()
 	}
 	return nil
+}
+
+// full reports whether the window has no room for one more delivery, which takes the
+// place of old if that is not nil. A single delivery larger than the window passes an
+// empty lane.
+func (l *Lane) full(key string, size int64, old *pending) bool {
+	w := l.t.settings.Window
+	keys, count, bytes := len(l.keys), l.count, l.bytes
+	if l.keys[key] == nil {
+		keys++
+	}
+	if old != nil {
+		count--
+		bytes -= old.size
+	}
+	return count > 0 && (l.weight(keys, count+1) > w.Deliveries || bytes+size > int64(w.Bytes))
+}
+
+// weight is what so many deliveries of so many keys take of the window: with
+// `deliver: latest` it counts keys, of which each has room for two.
+func (l *Lane) weight(keys, deliveries int) int {
+	if l.t.latest {
+		return max(keys, (deliveries+1)/2)
+	}
+	return deliveries
 }
 
 // waitRoom returns the channel that is closed when the lane has room.
@@ -239,11 +276,18 @@ func (l *Lane) passRange(from, to int64) {
 
 // settle ends a delivery of the lane.
 func (l *Lane) settle(p *pending, outcome string) {
-	l.mark(p.d.Event.Offset)
+	if offset := p.d.Event.Offset; outcome == outcomeSuperseded {
+		l.cursor.SettleRange(offset, offset+1)
+	} else {
+		l.mark(offset)
+		l.pushed++
+	}
 	l.keepSettled(p, outcome)
 	l.count--
 	l.bytes -= p.size
-	l.admitted--
+	if p.admitted {
+		l.admitted--
+	}
 	q := l.keys[p.d.Key]
 	q.remove(p)
 	if len(q.entries) == 0 {
@@ -264,7 +308,7 @@ func (l *Lane) settle(p *pending, outcome string) {
 // each single delivery.
 func (l *Lane) hasRoom() bool {
 	w := l.t.settings.Window
-	return l.count <= w.Deliveries-max(1, w.Deliveries/10) && (l.count == 0 || l.bytes <= int64(w.Bytes)*9/10)
+	return l.weight(len(l.keys), l.count) <= w.Deliveries-max(1, w.Deliveries/10) && (l.count == 0 || l.bytes <= int64(w.Bytes)*9/10)
 }
 
 // advance makes the first delivery of a key ready, if none of the key is in
@@ -274,9 +318,15 @@ func (l *Lane) advance(key string, now time.Time) {
 	if q == nil || q.flying > 0 {
 		return
 	}
-	if p := q.entries[0]; p.state == queued {
-		l.t.makeReady(p, now)
+	p := q.entries[0]
+	if p.state != queued {
+		return
 	}
+	if next := l.successor(p); next != nil {
+		l.supersede(p, next)
+		p = next
+	}
+	l.t.makeReady(p, now)
 }
 
 // drain lets nothing new start and returns a channel that is closed when nothing

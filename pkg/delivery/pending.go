@@ -37,20 +37,29 @@ type pending struct {
 	counted      bool   // its failure counted on the breaker already
 	reference    string // the external system's own id for what it took
 	due          time.Time
+	at           int // its index in the heap of back-offs
+
+	// With `deliver: latest`, what it took over from the versions that it replaced: how
+	// many they were, how often they were attempted, how many pushes of the lane it is
+	// until its turn, counted from the lane's begin, and since when the key waits.
+	superseded, before, turn int
+	since                    time.Time
 }
 
 type state uint8
 
 const (
-	queued  state = iota // behind another delivery of its key
-	ready                // may be attempted
-	parked               // may be attempted once the lane can record its settling
-	waiting              // backs off until due
-	flying               // an attempt or its dead letter is under way
+	queued   state = iota // behind another delivery of its key
+	ready                 // may be attempted
+	parked                // may be attempted once the lane can record its settling
+	waiting               // backs off until due
+	flying                // an attempt or its dead letter is under way
+	replaced              // settled, while still in the ready queue
 )
 
-// sendable reports whether an attempt at p gets as far as the target.
-func (p *pending) sendable() bool { return p.prepared && p.unrouted == nil }
+// sendable reports whether an attempt at p gets as far as the target. One that backs
+// off without an attempt of its own is in the place of one that did.
+func (p *pending) sendable() bool { return (p.prepared || p.tries == 0) && p.unrouted == nil }
 
 // keyQueue holds the deliveries of one key, in order. Only the first may be
 // attempted, or the first few together in a batch that is applied in order.
@@ -70,13 +79,15 @@ func (q *keyQueue) remove(p *pending) {
 	}
 }
 
-// fifo is a queue that forgets what it handed out.
+// fifo is a queue that forgets what it handed out. Its first entry is never a
+// replaced one.
 type fifo struct {
-	entries []*pending
-	head    int
+	entries  []*pending
+	head     int
+	replaced int // entries that only take a place
 }
 
-func (f *fifo) len() int          { return len(f.entries) - f.head }
+func (f *fifo) len() int          { return len(f.entries) - f.head - f.replaced }
 func (f *fifo) at(i int) *pending { return f.entries[f.head+i] }
 
 func (f *fifo) push(p *pending) {
@@ -94,13 +105,31 @@ func (f *fifo) take(i int) *pending {
 	copy(f.entries[f.head+1:f.head+i+1], f.entries[f.head:f.head+i])
 	f.entries[f.head] = nil
 	f.head++
+	f.trim()
 	return p
+}
+
+// replace leaves p in its place, as nothing, until such are half of the queue.
+func (f *fifo) replace(p *pending) {
+	p.state = replaced
+	f.replaced++
+	if f.trim(); f.replaced > f.len() {
+		f.filter(func(*pending) bool { return true })
+	}
+}
+
+func (f *fifo) trim() {
+	for f.head < len(f.entries) && f.entries[f.head].state == replaced {
+		f.entries[f.head] = nil
+		f.head++
+		f.replaced--
+	}
 }
 
 // filter drops the entries for which keep is false.
 func (f *fifo) filter(keep func(*pending) bool) {
-	f.entries = slices.DeleteFunc(f.entries[f.head:], func(p *pending) bool { return !keep(p) })
-	f.head = 0
+	f.entries = slices.DeleteFunc(f.entries[f.head:], func(p *pending) bool { return p.state == replaced || !keep(p) })
+	f.head, f.replaced = 0, 0
 }
 
 // waitHeap orders back-offs by their end.
@@ -108,8 +137,17 @@ type waitHeap []*pending
 
 func (h waitHeap) Len() int           { return len(h) }
 func (h waitHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
-func (h waitHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *waitHeap) Push(x any)        { *h = append(*h, x.(*pending)) } //nolint:forcetypeassert,errcheck // only pending goes in
+func (h waitHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].at, h[j].at = i, j
+}
+
+func (h *waitHeap) Push(x any) {
+	p := x.(*pending) //nolint:forcetypeassert,errcheck // only pending goes in
+	p.at = len(*h)
+	*h = append(*h, p)
+}
+
 func (h *waitHeap) Pop() any {
 	old := *h
 	p := old[len(old)-1]
@@ -120,5 +158,8 @@ func (h *waitHeap) Pop() any {
 
 func (h *waitHeap) filter(keep func(*pending) bool) {
 	*h = slices.DeleteFunc(*h, func(p *pending) bool { return !keep(p) })
+	for i, p := range *h {
+		p.at = i
+	}
 	heap.Init(h)
 }

@@ -141,7 +141,12 @@ func (l *Lane) keepSettled(p *pending, outcome string) {
 		Version: ev.Version, HasVersion: ev.HasVersion, Deleted: ev.Tombstone(),
 		Trace: traceID(p.span), Reference: receipt.Bounded(p.reference),
 	}
-	if outcome == outcomeDeadLettered {
+	switch outcome {
+	case outcomeDelivered:
+		r.Superseded = p.superseded
+	case outcomeSuperseded:
+		r.Superseded = 1
+	case outcomeDeadLettered:
 		r.Class, r.Error, r.Letter = string(p.lastClass), receipt.Bounded(p.lastErr.Error()), p.d.ID
 	}
 	l.keep(r)

@@ -13,9 +13,10 @@ import (
 // Settings are what every target may set, whatever its connector. The tags name
 // the keys and defaults of the config; a bound is inclusive.
 type Settings struct {
-	// Deliver is "every": push each version; or "latest": a newer version replaces
-	// a waiting one of its key.
-	Deliver string `yaml:"deliver" default:"every" oneof:"every latest" later:"latest"`
+	// Deliver is "every": push each version; or "latest": a newer version replaces one
+	// of its key that waits or backs off, so that after an outage the target catches up
+	// by keys and not by events. It never sees what was replaced.
+	Deliver string `yaml:"deliver" default:"every" oneof:"every latest"`
 	// Version is where versions come from: "event" or "offset". One source per
 	// target, never per record.
 	Version string `yaml:"version" default:"event" oneof:"event offset"`

@@ -28,11 +28,11 @@ func (t *Target) snapshot(now time.Time) telemetry.TargetSnapshot {
 		s.Lanes = append(s.Lanes, telemetry.LaneSnapshot{
 			Topic: l.p.Topic, Partition: l.p.Partition,
 			Lag:        max(0, l.p.end.Load()-l.cursor.Next()),
-			Deliveries: l.count, WindowDeliveries: t.settings.Window.Deliveries,
+			Deliveries: l.weight(len(l.keys), l.count), WindowDeliveries: t.settings.Window.Deliveries,
 			Bytes: l.bytes, WindowBytes: int64(t.settings.Window.Bytes),
 		})
 		for _, q := range l.keys {
-			if at := q.entries[0].d.Event.Timestamp; at.Before(oldest) {
+			if at := q.entries[0].since; at.Before(oldest) {
 				oldest = at
 			}
 		}

@@ -17,6 +17,7 @@ import (
 const (
 	outcomeDelivered    = "delivered"
 	outcomeFiltered     = "filtered"
+	outcomeSuperseded   = "superseded"
 	outcomeStale        = "stale"
 	outcomeDeadLettered = "dead-lettered"
 )

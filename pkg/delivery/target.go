@@ -29,6 +29,7 @@ type Target struct {
 	conn     connector.Connector
 	batch    connector.BatchConnector // nil if the connector has none, or size is 1
 	ordered  bool                     // a batch may hold several deliveries of a key
+	latest   bool                     // a newer version replaces a waiting one
 	prepare  connector.Preparer       // nil if the connector has none
 	letters  Letters
 	metrics  *telemetry.Metrics
@@ -104,13 +105,15 @@ func NewTarget(c TargetConfig) *Target {
 	t := &Target{
 		name: c.Name, kind: c.Kind, settings: c.Settings, offsets: c.VersionByOffset,
 		conn: c.Connector, letters: c.Letters, metrics: c.Metrics,
-		log:   c.Logger.With("target", c.Name),
-		lanes: map[*Lane]struct{}{}, uncompiled: map[int]bool{}, tally: tally{settled: map[string]int64{}},
+		latest: c.Settings.Deliver == "latest",
+		log:    c.Logger.With("target", c.Name),
+		lanes:  map[*Lane]struct{}{}, uncompiled: map[int]bool{}, tally: tally{settled: map[string]int64{}},
 	}
 	t.prepare, _ = c.Connector.(connector.Preparer)
 	if c.Settings.Batch.Size > 1 {
 		t.batch, _ = c.Connector.(connector.BatchConnector)
 		_, t.ordered = c.Connector.(connector.OrderedBatch)
+		t.ordered = t.ordered && !t.latest
 	}
 	t.breaker = newBreaker(c.Name, c.Settings.Breaker, func(from, to gobreaker.State) {
 		t.log.Warn("breaker turned", "from", from.String(), "to", to.String())
@@ -230,12 +233,18 @@ func (t *Target) probeAt() time.Time {
 // endOutage frees what backed off because the target was away.
 func (t *Target) endOutage() {
 	now := time.Now()
-	for _, p := range t.backoff {
-		if p.lastClass == connector.Unavailable {
-			p.due = now
+	free := func(waiting []*pending) {
+		for _, p := range waiting {
+			if p.lastClass == connector.Unavailable {
+				p.due = now
+			}
 		}
 	}
+	free(t.backoff)
 	heap.Init(&t.backoff)
+	for l := range t.lanes {
+		free(l.parked)
+	}
 }
 
 // admit asks fence, hold, throttle, rate limit and breaker, in this order, for one
@@ -289,6 +298,10 @@ func (t *Target) makeReady(p *pending, now time.Time) {
 		p.lane.park(p)
 		return
 	}
+	if p.due.After(now) { // it took over a back-off
+		t.backOff(p)
+		return
+	}
 	p.state, p.readyAt = ready, now
 	t.ready.push(p)
 }
@@ -300,7 +313,16 @@ func (t *Target) waitFor(p *pending, d time.Duration) {
 		p.state = queued
 		return
 	}
-	p.state, p.due = waiting, time.Now().Add(d)
+	p.due = time.Now().Add(d)
+	t.backOff(p)
+	if next := p.lane.successor(p); next != nil {
+		p.lane.supersede(p, next)
+	}
+}
+
+// backOff has p wait until it is due.
+func (t *Target) backOff(p *pending) {
+	p.state = waiting
 	heap.Push(&t.backoff, p)
 	t.wakeBy(t.backoff[0].due)
 }
