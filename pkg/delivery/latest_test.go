@@ -88,6 +88,7 @@ func TestLatestTroubleOverManyKeys(t *testing.T) {
 				}))
 				c := r.targets[0]
 				recorded := func() {
+					synctest.Wait()
 					offset, meta := r.checkpoint()
 					cp, err := checkpoint.Decode(meta, offset, topicID)
 					require.NoError(t, err)
