@@ -36,7 +36,21 @@ test-race: ## Run them under the race detector
 .PHONY: e2e
 e2e: ## Run the end-to-end tests on real servers, which stay up (see e2e-stop)
 	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
-	go test -tags e2e -count 1 -timeout 40m ./e2e/... ./connectors/...
+	go test -tags e2e -count 1 -timeout 40m ./e2e ./connectors/... && \
+	$(CHAOS) -timeout 10m
+
+# The members' logs are kept below bin/_artifacts.
+CHAOS := mkdir -p $(BIN) && go test -tags e2e -count 1 -artifacts -outputdir $(BIN) ./e2e/chaos
+
+.PHONY: chaos
+chaos: ## Break what can break for DURATION (10m), on a schedule drawn from SEED (0: a new one)
+	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
+	$(CHAOS) -timeout 0 -v -run TestChaos -seed $(or $(SEED),0) -duration $(or $(DURATION),10m)
+
+.PHONY: chaos-planted
+chaos-planted: ## Prove that what breaks a promise is found: plant bugs and let chaos loose on them
+	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
+	$(CHAOS) -timeout 30m -v -run TestPlanted -planted
 
 .PHONY: e2e-stop
 e2e-stop: ## Stop the servers of the end-to-end tests
