@@ -49,10 +49,12 @@ func TestLatestCatchesUpByKeys(t *testing.T) {
 		synctest.Wait()
 		require.True(t, r.attached(1), "its window counts keys")
 		require.LessOrEqual(t, r.Snapshot().Targets[1].Lanes[0].Deliveries, keys)
-		ready := &r.Targets[1].ready
+		r.Targets[1].mu.Lock()
+		ready, runs := r.Targets[1].ready, r.p.lanes[1].cursor.Runs()
+		r.Targets[1].mu.Unlock()
 		require.LessOrEqual(t, len(ready.entries)-ready.head, 2*keys+1)
 		require.GreaterOrEqual(t, r.Snapshot().Targets[1].OldestWaiting, 190*time.Second, "superseded versions count")
-		require.LessOrEqual(t, len(r.p.lanes[1].cursor.Runs()), 1, "only below canaries")
+		require.LessOrEqual(t, len(runs), 1, "only below canaries")
 
 		last.set(accepted)
 		r.settlesAll(2 * time.Minute)
@@ -89,10 +91,13 @@ func TestLatestTroubleOverManyKeys(t *testing.T) {
 				c := r.targets[0]
 				recorded := func() {
 					synctest.Wait()
+					r.Targets[0].mu.Lock()
+					runs := r.p.lanes[0].cursor.Runs()
+					r.Targets[0].mu.Unlock()
 					offset, meta := r.checkpoint()
 					cp, err := checkpoint.Decode(meta, offset, topicID)
 					require.NoError(t, err)
-					require.ElementsMatch(t, r.p.lanes[0].cursor.Runs(), cp.Lanes[0].Cursor.Runs())
+					require.ElementsMatch(t, runs, cp.Lanes[0].Cursor.Runs())
 				}
 				c.set(func(context.Context, *connector.Delivery) error { return trouble })
 				const keys = 4000
@@ -127,7 +132,7 @@ func TestLatestReplacesNothingInFlight(t *testing.T) {
 		r.targets[0].set(func(context.Context, *connector.Delivery) error { <-release; return nil })
 		r.push("a", "a", "a", "a")
 		require.Len(t, r.targets[0].tried(), 1)
-		require.Len(t, r.p.lanes[0].keys["a"].entries, 2)
+		require.Equal(t, 1, r.Snapshot().Targets[0].Lanes[0].Deliveries, "of one key")
 		require.Equal(t, []string{"last/target0/a: superseded 2 superseded 2"}, r.receipts(), "the offset, and how many")
 		r.p.Saved()
 		close(release)
