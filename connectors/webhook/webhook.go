@@ -191,7 +191,9 @@ func keyOf(s connector.Secret) ([]byte, error) {
 	return key, nil
 }
 
-// Check reports whether the endpoint answers and the secrets can be used.
+// Check reports whether the endpoint answers and the secrets can be used. It posts
+// nothing, and an endpoint may well refuse whatever else it is sent: only an answer
+// that says that nobody is there counts.
 func (c *Connector) Check(ctx context.Context) error {
 	if err := c.sign(http.Header{}, "", time.Time{}, nil); err != nil {
 		return err
@@ -205,8 +207,7 @@ func (c *Connector) Check(ctx context.Context) error {
 		return err
 	}
 	switch resp.Status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusGone, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return resp.Err()
 	}
 	return nil

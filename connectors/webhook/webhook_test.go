@@ -236,6 +236,18 @@ func TestBadSecret(t *testing.T) {
 	}
 }
 
+// An endpoint that takes nothing but signed posts is fit; one that is gone is not.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for status, fit := range map[int]bool{200: true, 401: true, 404: true, 405: true, 410: false, 503: false} {
+		p := newPartner(t, newSecret)
+		p.answer(status)
+		c := newConnector(t, p.URL, connector.NewSecret(newSecret))
+		require.Equal(t, fit, c.Check(t.Context()) == nil, "status %d", status)
+		require.NoError(t, c.Close(t.Context()))
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	require.Len(t, (&Config{URL: "partner.example/hooks"}).Validate(), 1)
