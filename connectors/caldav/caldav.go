@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/emersion/go-ical"
 	"github.com/google/uuid"
 
 	"github.com/hms-sme/policysync/pkg/connector"
@@ -249,22 +248,24 @@ func (p position) after(q position) bool {
 	return err1 == nil && err2 == nil && p.partition == q.partition && a > b
 }
 
-// readHeld reads which change an event holds. One that people made, or changed
-// beyond recognition, holds none that we know.
+// unfold joins the lines that the form of an event has broken.
+var unfold = strings.NewReplacer("\r\n ", "", "\r\n\t", "", "\n ", "", "\n\t", "")
+
+// readHeld reads which change an event holds: none that we know, if it is not ours.
+// It looks for our own properties alone, since what a server answers may be anything.
 func readHeld(text []byte, etag string) *held {
 	h := &held{etag: etag}
-	cal, err := ical.NewDecoder(bytes.NewReader(text)).Decode()
-	if err != nil {
-		return h
-	}
-	for _, e := range cal.Events() {
-		if p := e.Props.Get(propVersion); p != nil {
-			h.version, err = strconv.ParseInt(p.Value, 10, 64)
+	for line := range strings.Lines(unfold.Replace(string(text))) {
+		property, value, _ := strings.Cut(strings.TrimRight(line, "\r\n"), ":")
+		name, _, _ := strings.Cut(property, ";")
+		switch strings.ToUpper(name) {
+		case propVersion:
+			var err error
+			h.version, err = strconv.ParseInt(value, 10, 64)
 			h.known = err == nil
-		}
-		if p := e.Props.Get(propPosition); p != nil {
-			if i := strings.LastIndexByte(p.Value, '/'); i > 0 {
-				h.position = position{p.Value[:i], p.Value[i+1:]}
+		case propPosition:
+			if i := strings.LastIndexByte(value, '/'); i > 0 {
+				h.position = position{value[:i], value[i+1:]}
 			}
 		}
 	}

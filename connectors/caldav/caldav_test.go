@@ -346,3 +346,15 @@ func TestMistakes(t *testing.T) {
 		require.Len(t, (&Config{URL: url, Map: tree("summary", "x", "start", "x")}).Validate(), 1, url)
 	}
 }
+
+// What a calendar answers may be anything, and breaks nothing.
+func FuzzReadHeld(f *testing.F) {
+	f.Add("BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nX-POLICYSYNC-VERSION:7\r\nX-POLICYSYNC-POSITION:a/0/1\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n")
+	f.Add("BEGIN:VEVENT\r\nX-POLICYSYNC-POSITION;A=\"b:/\r\n c\r\n")
+	f.Add("")
+	f.Fuzz(func(t *testing.T, text string) {
+		h := readHeld([]byte(text), "tag")
+		require.Equal(t, "tag", h.etag)
+		require.False(t, h.position.after(h.position))
+	})
+}
