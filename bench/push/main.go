@@ -88,12 +88,14 @@ func (b *bench) run(ctx context.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("bare client: %w", err)
 		}
-		ours, err := b.measure(ctx, latency, events, func() error { return b.drain(ctx, topic, latency) })
-		if err != nil {
-			return fmt.Errorf("policysync: %w", err)
+		all = append(all, figures{"bare net/http client", latency.String(), bare, 1})
+		for name, receipts := range map[string]string{"policysync": "", "policysync, `receipts: off`": "receipts: off"} {
+			ours, err := b.measure(ctx, latency, events, func() error { return b.drain(ctx, topic, latency, receipts) })
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			all = append(all, figures{name, latency.String(), ours, ours / bare})
 		}
-		all = append(all, figures{"bare net/http client", latency.String(), bare, 1},
-			figures{"policysync", latency.String(), ours, ours / bare})
 	}
 	fmt.Printf("%d events of one HTTP target, %d requests in flight, 8 partitions\n\n", b.events, b.concurrency)
 	fmt.Println("| server latency | client | events/s | of the bare client |\n|---|---|---|---|")
@@ -237,6 +239,7 @@ kafka: {brokers: ["@kafka"], group: "@group", topics: ["@topic"]}
 schemas: {registry: {url: "@registry"}}
 dead_letters: {topic: "@topic-letters"}
 health: {listen: "127.0.0.1:0"}
+@receipts
 targets:
   sink:
     connector: scheduling
@@ -245,9 +248,9 @@ targets:
 `
 
 // drain runs policysync until the sink has everything.
-func (b *bench) drain(ctx context.Context, topic string, latency time.Duration) error {
+func (b *bench) drain(ctx context.Context, topic string, latency time.Duration, receipts string) error {
 	file := filepath.Join(b.dir, "policysync.yaml")
-	text := strings.NewReplacer("@kafka", b.kafka, "@group", topic+latency.String(), "@topic", topic, "@registry", b.registry,
+	text := strings.NewReplacer("@kafka", b.kafka, "@group", fmt.Sprintf("%s-%s-%d", topic, latency, len(receipts)), "@receipts", receipts, "@topic", topic, "@registry", b.registry,
 		"@sink", b.sink, "@concurrency", fmt.Sprint(b.concurrency)).Replace(config)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err

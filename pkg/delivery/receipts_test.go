@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/hms-sme/policysync/pkg/checkpoint"
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/pkg/receipt"
@@ -153,33 +154,41 @@ func TestReceiptsAreCoalesced(t *testing.T) {
 // and catch-up, and go on once it is back.
 func TestFeedsWaitForReceipts(t *testing.T) {
 	t.Parallel()
-	for name, first := range map[string]Settings{"live feed": defaults(), "catch-up feed": slow()} {
+	const events = 2 * maxUnsaved
+	for name, catchingUp := range map[string]bool{"live feed": false, "catch-up feed": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, func(c *rigConfig) { c.settings = []Settings{first, defaults()} })
-				keys := make([]string, 2*maxUnsaved)
-				for i := range keys {
+				log := make([]*event.Record, events)
+				keys := make([]string, events)
+				for i := range log {
 					keys[i] = fmt.Sprint(i)
+					log[i] = record(int64(i), keys[i])
 				}
-				r.publish(keys...)
+				options := []rigOption{withTarget(nil), withTarget(nil)}
+				windows := 2 * defaults().Window.Deliveries
+				if catchingUp { // the first target, after a restart; the other has it all
+					meta, _, err := checkpoint.Encode(&checkpoint.Checkpoint{TopicID: topicID, Lanes: []checkpoint.Lane{
+						{Name: "target0", Cursor: checkpoint.New(0)}, {Name: "target1", Cursor: checkpoint.New(events)},
+					}}, checkpoint.DefaultLimit)
+					require.NoError(t, err)
+					options = append(options, resumeFrom(0, meta), history(log))
+					windows /= 2
+				}
+				r := newRig(t, options...)
+				if !catchingUp {
+					r.publish(keys...)
+				}
 				<-time.After(time.Hour)
 				synctest.Wait()
 				kept := len(r.receipts())
-				t.Logf("%d receipts kept of %d deliveries", kept, 2*len(keys))
+				t.Logf("%d receipts kept", kept)
 				require.GreaterOrEqual(t, kept, maxUnsaved)
-				require.Less(t, kept, maxUnsaved+2*defaults().Window.Deliveries)
+				require.LessOrEqual(t, kept, maxUnsaved+windows)
 				r.settlesAll(time.Hour)
 			})
 		})
 	}
-}
-
-// slow settings make a lane detach.
-func slow() Settings {
-	s := defaults()
-	s.Window.Deliveries = 2
-	return s
 }
 
 func TestReceiptsOff(t *testing.T) {
