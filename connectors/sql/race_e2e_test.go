@@ -1,0 +1,50 @@
+//go:build e2e
+
+package sql
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// Another member writes the first version of a key in a transaction that commits
+// while ours waits for it: ours is older, and must find that out.
+func TestE2EFirstVersionsRace(t *testing.T) {
+	each(t, func(t *testing.T, s server) {
+		t.Helper()
+		dsn, db := s.fresh(t)
+		c := newConnector(t, Config{DSN: connector.NewSecret(dsn.String()), Tables: []connector.Named[Table]{policies()}, Schema: schemaCreate})
+		t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+		require.NoError(t, c.PushBatch(t.Context(), batch(t, c, 1, 1, nil))[0].Err) // makes the tables
+		newer := prepared(t, c, change{key: "a", version: 5, offset: 5, fields: object("id", "a", "title", "newer")})
+		row, err := c.guardRow("a", guardOf(newer, newer.Document.(*document).keys))
+		require.NoError(t, err)
+		types, err := c.fitTables(t.Context())
+		require.NoError(t, err)
+		other, err := db.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = c.guards.insert(t.Context(), other, types[c.guards], "", [][]any{row})
+		require.NoError(t, err)
+
+		older := prepared(t, c, change{key: "a", version: 3, offset: 3, fields: object("id", "a", "title", "older")})
+		results := make(chan connector.Result)
+		go func() { results <- c.PushBatch(t.Context(), []*connector.Delivery{older})[0] }()
+		waiting := `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+		if s.dsn.Scheme == "mysql" {
+			waiting = `SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND state IN ('Update', 'Updating', 'update', 'Statistics', 'Sending data')`
+		}
+		require.Eventually(t, func() bool {
+			var n int
+			return db.QueryRow(waiting).Scan(&n) == nil && n > 0
+		}, 10*time.Second, 10*time.Millisecond)
+		require.NoError(t, other.Commit())
+		r := <-results
+		require.NoError(t, r.Err)
+		require.True(t, r.Receipt.Stale)
+		require.Equal(t, []string{"0"}, dump(t, db, `SELECT COUNT(*) FROM policies WHERE id = 'a'`))
+	})
+}
