@@ -127,7 +127,7 @@ func (t *Target) land(a *attempt, results []connector.Result) {
 		t.asking = false
 	}
 	if a.canary && t.hold.active {
-		t.hold.until = now.Add(openWait(t.settings.Breaker, t.hold.failed))
+		t.hold.until = now.Add(openWait(t.settings.Breaker, t.hold.failed, t.jitter))
 		t.hold.failed++
 	}
 	for _, p := range a.entries {
@@ -155,7 +155,7 @@ func (t *Target) landOne(p *pending, r connector.Result, probe, cancelled bool, 
 		p.lane.settle(p, outcome)
 		return nil
 	}
-	if cancelled || errors.Is(r.Err, errFenced) {
+	if cancelled || errors.Is(r.Err, errFenced) || errors.Is(r.Err, errBehind) {
 		p.state = queued // ours, not the target's: as if the attempt had not been
 		return errExcluded
 	}
@@ -194,7 +194,7 @@ func (t *Target) landOne(p *pending, r connector.Result, probe, cancelled bool, 
 	}
 	counted := p.counted
 	p.counted = true
-	t.waitFor(p, t.settings.Retry.backoff(p.failed()))
+	t.waitFor(p, t.settings.Retry.backoff(p.failed(), t.jitter))
 	if counted && !probe {
 		return errExcluded
 	}
@@ -209,7 +209,7 @@ func (t *Target) landPermanent(p *pending, probe bool) error {
 	if t.hold.active {
 		p.state = queued
 		if probe {
-			t.waitFor(p, t.settings.Retry.backoff(p.failed()))
+			t.waitFor(p, t.settings.Retry.backoff(p.failed(), t.jitter))
 		}
 	} else {
 		t.deadLetter(p)
@@ -226,7 +226,7 @@ func (t *Target) landThrottled(p *pending, err error, now time.Time) error {
 	errors.As(err, &e) // Throttled is a class that only an *Error carries
 	wait := min(e.After, throttleMax)
 	if wait <= 0 {
-		wait = t.settings.Retry.backoff(p.failed())
+		wait = t.settings.Retry.backoff(p.failed(), t.jitter)
 	}
 	if until := now.Add(wait); until.After(t.quiet) {
 		t.quiet = until
@@ -251,7 +251,7 @@ func (t *Target) landUnavailable(p *pending, err error, now time.Time) error {
 		t.deadLetter(p)
 		return err
 	}
-	t.waitFor(p, t.settings.Retry.backoff(p.failed()))
+	t.waitFor(p, t.settings.Retry.backoff(p.failed(), t.jitter))
 	return err
 }
 
@@ -285,7 +285,7 @@ func (t *Target) deadLetter(p *pending) {
 	}
 	describe(&letter, p.d.Event.Record, p.d.Event)
 	go func() {
-		err := writeLetter(l.ctx, t.letters, letter, p.d.Event.Record, t.log)
+		err := writeLetter(l.ctx, t.letters, letter, p.d.Event.Record, t.jitter, t.log)
 		if err == nil {
 			t.metrics.DeadLetter(t.name, letter.Class)
 			t.log.WarnContext(p.ctx, "delivery became a dead letter", "id", letter.ID, "key", p.d.Key,

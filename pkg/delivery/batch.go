@@ -3,6 +3,7 @@ package delivery
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -99,16 +100,42 @@ func (p *pending) launch(now time.Time) {
 	}
 }
 
+// errBehind is the result of a delivery that was not sent, because one of its key
+// before it in the batch failed.
+var errBehind = errors.New("an earlier delivery of the key failed")
+
 // push calls the connector once, with the target's timeout. A batch that failed
 // as a whole, for good, is split until the rows at fault stand alone; splits are
-// part of the same attempt.
+// part of the same attempt. What is behind a row that failed is not sent.
 func (t *Target) push(ctx context.Context, ds []*connector.Delivery) []connector.Result {
 	rs := t.call(ctx, ds)
 	if len(ds) == 1 || !splits(rs) || ctx.Err() != nil {
 		return rs
 	}
 	mid := len(ds) / 2
-	return append(t.push(ctx, ds[:mid]), t.push(ctx, ds[mid:])...)
+	rs = t.push(ctx, ds[:mid])
+	failed := map[string]bool{}
+	for i, r := range rs {
+		failed[ds[i].Key] = failed[ds[i].Key] || r.Err != nil
+	}
+	var rest []*connector.Delivery
+	for _, d := range ds[mid:] {
+		if !failed[d.Key] {
+			rest = append(rest, d)
+		}
+	}
+	var answers []connector.Result
+	if len(rest) > 0 {
+		answers = t.push(ctx, rest)
+	}
+	for _, d := range ds[mid:] {
+		if failed[d.Key] {
+			rs = append(rs, connector.Result{Err: errBehind})
+			continue
+		}
+		rs, answers = append(rs, answers[0]), answers[1:]
+	}
+	return rs
 }
 
 // splits reports whether a whole batch failed permanently.

@@ -134,6 +134,29 @@ func TestFailedOrderedBatchComesBackInOrder(t *testing.T) {
 	})
 }
 
+// Promise 2: when a batch is split, no later version of a key is sent behind one that
+// failed: its letter is not acknowledged yet, and after a crash it goes again.
+func TestSplitSendsNothingBehindARowThatFailed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, batches(4, time.Second))
+		r.letters.block = make(chan struct{})
+		c := r.targets[0]
+		c.set(func(ctx context.Context, d *connector.Delivery) error {
+			if d.Event.Offset == 0 {
+				return invalid(ctx, d)
+			}
+			return nil
+		})
+		r.publish("k", "other", "k", "another")
+		<-time.After(time.Minute)
+		require.Equal(t, []int64{1, 3}, c.offsets(""))
+		close(r.letters.block)
+		r.settlesAll(time.Minute)
+		require.Equal(t, []int64{1, 3, 2}, c.offsets(""))
+	})
+}
+
 // A lane whose checkpoint has no room for more adds nothing to a batch, so the
 // batch goes at once.
 func TestBatchThatCannotGrowDoesNotLinger(t *testing.T) {

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -19,14 +18,15 @@ var errExcluded = errors.New("not counted")
 type breaker struct {
 	two       *gobreaker.TwoStepCircuitBreaker[struct{}]
 	settings  Breaker
+	jitter    Jitter
 	state     gobreaker.State
 	openUntil time.Time
 	openings  int // in a row, without a success between
 	changed   func(from, to gobreaker.State)
 }
 
-func newBreaker(name string, s Breaker, changed func(from, to gobreaker.State)) *breaker {
-	b := &breaker{settings: s, changed: changed}
+func newBreaker(name string, s Breaker, j Jitter, changed func(from, to gobreaker.State)) *breaker {
+	b := &breaker{settings: s, jitter: j, changed: changed}
 	b.two = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:         name,
 		MaxRequests:  1,
@@ -48,7 +48,7 @@ func (b *breaker) turn(from, to gobreaker.State) {
 	b.state = to
 	switch to {
 	case gobreaker.StateOpen:
-		b.openUntil = time.Now().Add(openWait(b.settings, b.openings))
+		b.openUntil = time.Now().Add(openWait(b.settings, b.openings, b.jitter))
 		b.openings++
 	case gobreaker.StateClosed:
 		b.openings = 0
@@ -59,9 +59,9 @@ func (b *breaker) turn(from, to gobreaker.State) {
 
 // openWait is the time between two canaries after n failed ones: open_for × 2^n up
 // to open_max, spread evenly over ±50 % so that members do not probe in step.
-func openWait(s Breaker, n int) time.Duration {
+func openWait(s Breaker, n int, j Jitter) time.Duration {
 	wait := doubled(s.OpenFor, n, s.OpenMax)
-	return wait/2 + rand.N(wait)
+	return wait/2 + j.draw(wait)
 }
 
 // allow asks for one attempt. It returns how to report the outcome and whether the

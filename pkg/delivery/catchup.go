@@ -79,7 +79,7 @@ func (p *Partition) catchUp(i int) {
 		}
 		if err := p.readOn(i); err != nil && p.ctx.Err() == nil {
 			log.Warn("open catch-up feed; trying again", "err", err)
-			_ = pause(p.ctx, Retry{Initial: time.Second, Max: 10 * time.Second}.backoff(n)) // the loop sees the end
+			_ = pause(p.ctx, Retry{Initial: time.Second, Max: 10 * time.Second}.backoff(n, p.engine.Jitter)) // the loop sees the end
 		}
 	}
 	if p.ctx.Err() == nil {
@@ -110,25 +110,32 @@ func (p *Partition) readOn(i int) error {
 		if err := p.awaitSaved(p.ctx); err != nil {
 			return err
 		}
-		if took, err := p.feedOne(i, r); !took || err != nil || p.caughtUp(l) {
+		if took, err := p.feedOne(i, r); !took || err != nil || l.next >= p.passed() {
 			return err
 		}
 	}
 }
 
-// caughtUp reports whether the lane could attach now.
-func (p *Partition) caughtUp(l *Lane) bool {
+// passed is the offset up to which (exclusive) the live feed has come.
+func (p *Partition) passed() int64 {
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
-	return l.next >= p.liveNext
+	return p.liveNext
 }
 
 // feedOne brings one record of a catch-up feed to its lane. It returns false if the
-// lane stayed full.
+// lane stayed full, or if the live feed has not passed the record: what it is, and its
+// letter if nobody can read it, is for the live feed to say.
 func (p *Partition) feedOne(i int, r arrival) (took bool, err error) {
 	l := p.lanes[i]
 	if r.Offset < l.next {
 		return true, nil
+	}
+	if passed := p.passed(); r.Offset >= passed {
+		l.miss(min(r.lost, passed))
+		l.passRange(l.next, passed)
+		p.offered(l, passed-1)
+		return false, nil
 	}
 	l.miss(r.lost)
 	l.passRange(l.next, r.Offset)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,6 +140,55 @@ func TestCatchUpWritesNoSecondLetter(t *testing.T) {
 		r.targets[1].set(accepted)
 		r.settlesAll(10 * time.Minute)
 		require.Len(t, r.letters.all(), 1)
+	})
+}
+
+// Promise 1: a record that nobody can read is the live feed's to bury. A lane that
+// catches up to it while the letter is not acknowledged must not settle it: a commit
+// would say that it needs no letter.
+func TestCatchUpLeavesToTheLiveFeedWhatItHasNotPassed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(smallWindow), withTarget(smallWindow))
+		r.targets[1].set(refused)
+		for i := range 50 {
+			r.publish(fmt.Sprint(i))
+		}
+		<-time.After(time.Minute)
+		require.False(t, r.attached(1))
+		r.letters.block = make(chan struct{})
+		r.next += 2 // a gap, so that the record is what the catch-up finds next
+		garbage := r.next
+		r.publish("garbage")
+		r.targets[1].set(accepted)
+		<-time.After(10 * time.Minute)
+		synctest.Wait()
+		require.Len(t, r.targets[1].offsets(""), 50)
+		require.False(t, r.p.lanes[1].settled(garbage))
+		close(r.letters.block)
+		r.settlesAll(time.Minute)
+		require.True(t, r.attached(1))
+		require.Len(t, r.letters.all(), 1)
+	})
+}
+
+// A delivery that is more than a tenth of the window waits until there is room for
+// all of it; else its lane would detach and attach again without end.
+func TestLargeDeliveryWaitsForAllOfItsRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(func(s *Settings) { s.Window.Bytes = 1000 }))
+		answer := make(chan struct{})
+		r.targets[0].set(func(context.Context, *connector.Delivery) error { <-answer; return nil })
+		r.publish("small", strings.Repeat("large", 150))
+		synctest.Wait()
+		r.Targets[0].mu.Lock()
+		count, room := r.p.lanes[0].count, r.p.lanes[0].hasRoom()
+		r.Targets[0].mu.Unlock()
+		require.Equal(t, 1, count)
+		require.False(t, room)
+		close(answer)
+		r.settlesAll(time.Second)
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -57,6 +56,7 @@ type Config struct {
 	// that many deliveries of a partition have settled since its last checkpoint.
 	CommitEvery int
 	CommitNow   func()
+	Jitter      Jitter
 	Tracer      *telemetry.Tracer
 	Metrics     *telemetry.Metrics
 	Logger      *slog.Logger
@@ -214,7 +214,7 @@ func (e *Engine) read(ctx context.Context, p *Partition, r *event.Record) (*even
 			e.Logger.WarnContext(ctx, "schema registry is away: the partition waits", "topic", r.Topic, "partition", r.Partition, "err", err)
 		}
 		p.busy.Store(0)
-		if err := pause(ctx, Retry{Initial: 200 * time.Millisecond, Max: 10 * time.Second}.backoff(n)); err != nil {
+		if err := pause(ctx, Retry{Initial: 200 * time.Millisecond, Max: 10 * time.Second}.backoff(n, e.Jitter)); err != nil {
 			return nil, err
 		}
 	}
@@ -244,14 +244,14 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // writeLetter writes a dead letter until the broker has it or ctx ends. No limit
 // of tries: giving up would either lose the delivery or stop its lane.
-func writeLetter(ctx context.Context, w Letters, l deadletter.Letter, r *event.Record, log *slog.Logger) error {
+func writeLetter(ctx context.Context, w Letters, l deadletter.Letter, r *event.Record, j Jitter, log *slog.Logger) error {
 	for n := 1; ; n++ {
 		err := w.Write(ctx, l, r)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
 		log.ErrorContext(ctx, "dead letter is not acknowledged; trying again", "id", l.ID, "err", err)
-		if err := pause(ctx, time.Second+rand.N(4*time.Second)); err != nil {
+		if err := pause(ctx, time.Second+j.draw(4*time.Second)); err != nil {
 			return err
 		}
 	}

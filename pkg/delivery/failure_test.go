@@ -64,7 +64,7 @@ func TestCanariesWaitLongerEachTime(t *testing.T) {
 	t.Parallel()
 	for n, want := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
 		for range 100 {
-			got := openWait(defaults().Breaker, n)
+			got := openWait(defaults().Breaker, n, nil)
 			require.InDelta(t, want.Seconds(), got.Seconds(), want.Seconds()/2, "after %d failed canaries", n)
 		}
 	}

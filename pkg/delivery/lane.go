@@ -35,6 +35,8 @@ type Lane struct {
 	parked []*pending
 	count  int   // unsettled deliveries
 	bytes  int64 // of them
+	// refused is the size of the delivery that found no room, 0 once it did.
+	refused int64
 	// admitted counts those for which the checkpoint has room, whether attempted or not.
 	admitted int
 	offered  int64 // the highest offset that the feed brought
@@ -123,8 +125,10 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 		old = l.replaceable(key)
 	}
 	if l.full(key, size, old) {
+		l.refused = size
 		return l.waitRoom()
 	}
+	l.refused = 0
 	p := &pending{lane: l, size: size, unrouted: unrouted, prepared: t.prepare == nil, since: ev.Timestamp, d: connector.Delivery{
 		ID:      l.p.deliveryID(ev.Offset, t.name),
 		Target:  t.name,
@@ -305,10 +309,10 @@ func (l *Lane) settle(p *pending, outcome string) {
 }
 
 // hasRoom asks for a tenth of the window, so that the feed does not wake for
-// each single delivery.
+// each single delivery, and for what the delivery needs that found no room.
 func (l *Lane) hasRoom() bool {
 	w := l.t.settings.Window
-	return l.weight(len(l.keys), l.count) <= w.Deliveries-max(1, w.Deliveries/10) && (l.count == 0 || l.bytes <= int64(w.Bytes)*9/10)
+	return l.weight(len(l.keys), l.count) <= w.Deliveries-max(1, w.Deliveries/10) && (l.count == 0 || l.bytes+max(l.refused, int64(w.Bytes)/10) <= int64(w.Bytes))
 }
 
 // advance makes the first delivery of a key ready, if none of the key is in

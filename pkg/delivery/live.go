@@ -192,5 +192,5 @@ func (p *Partition) letter(ctx context.Context, r *event.Record, ev *event.Event
 	}
 	describe(&l, r, ev)
 	p.engine.Logger.WarnContext(ctx, "record became a dead letter", "id", l.ID, "err", l.Error)
-	return writeLetter(ctx, p.engine.Letters, l, r, p.engine.Logger)
+	return writeLetter(ctx, p.engine.Letters, l, r, p.engine.Jitter, p.engine.Logger)
 }

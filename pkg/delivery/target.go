@@ -32,6 +32,7 @@ type Target struct {
 	latest   bool                     // a newer version replaces a waiting one
 	prepare  connector.Preparer       // nil if the connector has none
 	letters  Letters
+	jitter   Jitter
 	metrics  *telemetry.Metrics
 	log      *slog.Logger
 
@@ -96,6 +97,7 @@ type TargetConfig struct {
 	// HoldRatio is dead_letters.hold_ratio; 0 holds on the first permanent failure.
 	HoldRatio float64
 	Letters   Letters
+	Jitter    Jitter
 	Metrics   *telemetry.Metrics
 	Logger    *slog.Logger
 }
@@ -104,7 +106,7 @@ type TargetConfig struct {
 func NewTarget(c TargetConfig) *Target {
 	t := &Target{
 		name: c.Name, kind: c.Kind, settings: c.Settings, offsets: c.VersionByOffset,
-		conn: c.Connector, letters: c.Letters, metrics: c.Metrics,
+		conn: c.Connector, letters: c.Letters, jitter: c.Jitter, metrics: c.Metrics,
 		latest: c.Settings.Deliver == "latest",
 		log:    c.Logger.With("target", c.Name),
 		lanes:  map[*Lane]struct{}{}, uncompiled: map[int]bool{}, tally: tally{settled: map[string]int64{}},
@@ -115,7 +117,7 @@ func NewTarget(c TargetConfig) *Target {
 		_, t.ordered = c.Connector.(connector.OrderedBatch)
 		t.ordered = t.ordered && !t.latest
 	}
-	t.breaker = newBreaker(c.Name, c.Settings.Breaker, func(from, to gobreaker.State) {
+	t.breaker = newBreaker(c.Name, c.Settings.Breaker, c.Jitter, func(from, to gobreaker.State) {
 		t.log.Warn("breaker turned", "from", from.String(), "to", to.String())
 		t.metrics.BreakerTurned(t.name, to.String())
 		if to == gobreaker.StateClosed {
