@@ -33,6 +33,11 @@ test: ## Run the tests that need no server
 test-race: ## Run them under the race detector
 	go test -race ./...
 
+# simulate hands on SEED, SEEDS and FROM.
+.PHONY: simulate
+simulate: ## Run SEEDS random schedules of failures, or the one of SEED
+	SEEDS=$${SEEDS:-5000} go test -count 1 -timeout 0 ./pkg/simulation
+
 .PHONY: e2e
 e2e: ## Run the end-to-end tests on real servers, which stay up (see e2e-stop)
 	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \

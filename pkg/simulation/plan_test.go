@@ -1,0 +1,150 @@
+package simulation
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/delivery"
+)
+
+// plan is what a seed has happen: the shape of the world and the steps that disturb
+// it. It is drawn before anything runs.
+type plan struct {
+	seed
+	partitions int
+	members    int
+	static     bool // members come back under their own ids
+	targets    []targetPlan
+	steps      []step
+}
+
+// targetPlan is a target with its config.
+type targetPlan struct {
+	name     string
+	settings delivery.Settings
+	kind     batching
+}
+
+// batching is what the connector of a target can do.
+type batching int
+
+const (
+	single       batching = iota
+	rows                  // a result for each row
+	whole                 // all rows or none
+	wholeOrdered          // and several of one key
+)
+
+// action is a kind of step.
+type action int
+
+const (
+	publish    action = iota // n records to partition who
+	mark                     // a transaction marker in partition who
+	compact                  // partition who
+	retain                   // partition who loses the first n percent of its log
+	elect                    // partition who has a new leader
+	mood                     // target who behaves in the n-th manner, for a while
+	crash                    // member who, back after a while, without the targets of mask n
+	restart                  // the same, in good order
+	stall                    // member who is cut off from the group for a while
+	rotate                   // partitions move
+	noLetters                // the topic of dead letters is away for a while
+	noCommits                // every n-th commit is refused, or its answer lost
+	noRegistry               // the schema registry is away for a while
+	reset                    // the group stops, and its offsets are set n percent into the log
+	actions
+)
+
+func (a action) String() string {
+	return [...]string{
+		"publish", "mark", "compact", "retain", "elect", "mood", "crash", "restart", "stall", "rotate",
+		"no letters", "no commits", "no registry", "reset",
+	}[a]
+}
+
+type step struct {
+	after time.Duration // since the step before
+	do    action
+	who   int
+	n     int
+	lasts time.Duration
+}
+
+func (s step) String() string {
+	return fmt.Sprintf("%v %d n=%d lasts=%v", s.do, s.who, s.n, s.lasts)
+}
+
+const (
+	session  = 6 * time.Second // until the group gives up a silent member
+	draining = 4 * time.Second
+	steps    = 50
+)
+
+// planOf draws the plan of a seed.
+func planOf(s seed) *plan {
+	d := &source{seed: s}
+	p := &plan{seed: s, partitions: 1 + d.next(3), members: 1 + d.next(3), static: d.next(3) == 0}
+	names := oneOf(d, "", "", strings.Repeat("long", 120)) // long names leave little room for runs
+	for i := range 1 + d.next(4) {
+		p.targets = append(p.targets, targetOf(d, fmt.Sprintf("target%d%s", i, names)))
+	}
+	for range steps {
+		st := step{after: d.pause(oneOf(d, 100*time.Millisecond, time.Second, 10*time.Second)), do: action(d.next(int(actions)))}
+		if d.next(3) > 0 {
+			st.do = oneOf(d, publish, publish, mood)
+		}
+		st.n = 1 + d.next(99)
+		st.lasts = d.pause(oneOf(d, 500*time.Millisecond, 5*time.Second, 30*time.Second))
+		switch st.do {
+		case publish:
+			st.who, st.n = d.next(p.partitions), 1+d.next(oneOf(d, 3, 20, 60))
+		case mark, compact, retain, elect:
+			st.who = d.next(p.partitions)
+		case mood:
+			st.who, st.n = d.next(len(p.targets)), d.next(int(manners))
+		case crash, restart, stall:
+			st.who = d.next(p.members)
+			if d.next(3) > 0 {
+				st.n = 0 // with all targets
+			}
+		case reset:
+			if d.next(4) > 0 {
+				st.do = rotate
+			}
+		default:
+		}
+		p.steps = append(p.steps, st)
+	}
+	return p
+}
+
+func targetOf(d *source, name string) targetPlan {
+	t := targetPlan{name: name, kind: batching(d.next(4)), settings: delivery.Settings{
+		Deliver:     "every",
+		Concurrency: oneOf(d, 1, 3, 32),
+		Timeout:     oneOf(d, time.Second, 3*time.Second),
+		Window:      delivery.Window{Deliveries: oneOf(d, 1, 3, 10, 50, 5000), Bytes: 4 << 20},
+		Retry: delivery.Retry{
+			Initial: 50 * time.Millisecond, Max: oneOf(d, time.Second, 10*time.Second), MaxAttempts: oneOf(d, 2, 8, 1000),
+		},
+		Breaker: delivery.Breaker{
+			FailureRatio: 0.5, MinRequests: oneOf(d, 2, 10), Window: 10 * time.Second,
+			OpenFor: time.Second, OpenMax: 5 * time.Second,
+		},
+		Batch: delivery.Batch{Size: 1},
+	}}
+	if d.next(4) == 0 {
+		t.settings.Window.Bytes = 1 << 10
+	}
+	if t.kind != single {
+		t.settings.Batch = delivery.Batch{
+			Size: min(t.settings.Window.Deliveries, oneOf(d, 2, 5, 20)), Linger: oneOf(d, 0, 200*time.Millisecond),
+		}
+	}
+	if d.next(5) == 0 {
+		t.settings.Rate = delivery.Rate{PerSecond: 20}
+	}
+	return t
+}

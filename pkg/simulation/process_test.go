@@ -1,0 +1,269 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/delivery"
+)
+
+// process is one life of a member: from its start until it stops or crashes.
+type process struct {
+	w      *world
+	member int
+	life   int
+	config []int // the targets of its config, by their place in the plan
+	engine *delivery.Engine
+
+	now        chan struct{} // asks for a commit
+	stop       chan struct{}
+	committing chan struct{} // lets one commit be in flight
+	running    sync.WaitGroup
+	releases   sync.WaitGroup
+
+	// World.mu guards all below.
+	dead     bool // cut off: nothing of it reaches the world any more
+	stopping bool
+	gone     bool // it has ended, and no goroutine of it runs
+	silent   time.Time
+	holds    map[int]*holding
+	tenures  map[int]*tenure // the last of each partition
+	opened   int
+	commits  int
+}
+
+// holding is a partition that the process was given.
+type holding struct {
+	*tenure
+
+	part      *delivery.Partition
+	live      *feed
+	releasing bool
+}
+
+func (w *world) start(member, without int) {
+	w.lives++
+	p := &process{
+		w: w, member: member, life: w.lives, now: make(chan struct{}, 1), stop: make(chan struct{}),
+		committing: make(chan struct{}, 1), holds: map[int]*holding{}, tenures: map[int]*tenure{},
+	}
+	log := slog.New(&ear{p: p})
+	var targets []*delivery.Target
+	for i, s := range w.systems {
+		if without&(1<<i) != 0 && len(w.systems) > 1 {
+			continue
+		}
+		p.config = append(p.config, i)
+		targets = append(targets, delivery.NewTarget(delivery.TargetConfig{
+			Name: s.plan.name, Kind: "simulated", Settings: s.plan.settings, Connector: client{s, p}.connector(),
+			HoldRatio: 0.5, Letters: p, Jitter: w.jitter, Metrics: w.metrics, Logger: log,
+		}))
+	}
+	p.engine = delivery.NewEngine(delivery.Config{
+		Targets: targets, Decoder: p, Reader: p, Router: p, Letters: p, Feeds: p,
+		CommitEvery: 20, CommitNow: p.commitNow, Jitter: w.jitter, Tracer: w.tracer, Metrics: w.metrics, Logger: log,
+	})
+	p.running.Go(p.commitLoop)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.members[member] = p
+	w.note("member %d starts its life %d with targets %v", member, p.life, p.config)
+}
+
+// assign gives the process a partition. The seat is its own already.
+func (p *process) assign(s *seat) {
+	w := p.w
+	w.mu.Lock()
+	t := &tenure{
+		seat: s, fence: s.fence, targets: map[string]bool{}, flying: map[flight]int64{}, newest: map[flight]int64{},
+		acked: map[string][]learnt{},
+	}
+	for _, i := range p.config {
+		t.targets[w.systems[i].plan.name] = true
+	}
+	w.check.assigned(t)
+	given := delivery.Assignment{
+		Topic: topic, TopicID: topicID, Partition: int32(s.log.id), Committed: s.offset, Metadata: s.meta, LogStart: s.log.start,
+	}
+	h := &holding{tenure: t}
+	p.tenures[s.log.id], p.holds[s.log.id] = t, h
+	w.note("member %d life %d is assigned partition %d from %d, fence %d", p.member, p.life, s.log.id, s.offset, s.fence)
+	w.mu.Unlock()
+	ready := make(chan struct{})
+	h.part = p.engine.Assign(given, func() { <-ready; h.live.Resume() })
+	h.live = w.read(s.log.id, h.part.Start(), h.part.Take)
+	close(ready)
+}
+
+// owns reports whether a tenure of the process is the present one. World.mu is held.
+func (p *process) owns(t *tenure) bool { return t.seat.owner == p && t.seat.fence == t.fence }
+
+// release lets a partition go: in good order and with a last commit, or at once.
+func (p *process) release(h *holding, orderly bool) {
+	h.live.Close()
+	if orderly {
+		h.part.Drain(draining)
+		p.commit([]*holding{h})
+	} else {
+		h.part.Abort()
+	}
+	w := p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h.over = true
+	delete(p.holds, h.seat.log.id)
+	if orderly && p.owns(h.tenure) && !p.dead {
+		h.seat.owner, h.seat.moving = nil, false
+		h.seat.fence++
+	}
+	w.note("member %d life %d has released partition %d, orderly %v", p.member, p.life, h.seat.log.id, orderly)
+}
+
+// releaseSoon begins to release a partition. World.mu is held.
+func (p *process) releaseSoon(h *holding, orderly bool) {
+	h.releasing = true
+	p.releases.Go(func() { p.release(h, orderly) })
+}
+
+// end ends the process, and all its goroutines: in good order, or as if it were cut
+// off at this instant.
+func (p *process) end(orderly bool) {
+	w := p.w
+	w.mu.Lock()
+	p.stopping, p.dead = true, !orderly
+	if !orderly && p.silent.IsZero() {
+		p.silent = time.Now()
+	}
+	w.mu.Unlock()
+	close(p.stop)
+	w.ends.Go(func() {
+		p.running.Wait()
+		w.mu.Lock()
+		for id := range w.logs {
+			if h := p.holds[id]; h != nil && !h.releasing {
+				p.releaseSoon(h, orderly)
+			}
+		}
+		w.mu.Unlock()
+		p.releases.Wait()
+		err := p.engine.Close(context.Background())
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if err != nil {
+			w.check.fail("close engine: %v", err)
+		}
+		p.gone = true
+		w.note("member %d life %d is gone", p.member, p.life)
+	})
+}
+
+func (p *process) commitNow() {
+	select {
+	case p.now <- struct{}{}:
+	default:
+	}
+}
+
+func (p *process) commitLoop() {
+	ticker := time.NewTicker(200*time.Millisecond + time.Duration(p.life))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-ticker.C:
+		case <-p.now:
+		}
+		p.w.mu.Lock()
+		var dirty []*holding
+		for id := range p.w.logs {
+			if h := p.holds[id]; h != nil && !h.releasing && h.part != nil && h.part.Dirty() {
+				dirty = append(dirty, h)
+			}
+		}
+		p.w.mu.Unlock()
+		p.commit(dirty)
+	}
+}
+
+var errNoAnswer = errors.New("no answer")
+
+// commit sends one commit of the cursors of some partitions, fenced by its tenures.
+func (p *process) commit(hs []*holding) {
+	p.committing <- struct{}{}
+	defer func() { <-p.committing }()
+	w := p.w
+	for _, h := range hs {
+		taken := time.Now()
+		c, err := h.part.Checkpoint()
+		w.mu.Lock()
+		p.commits++
+		n := p.commits
+		if err != nil {
+			w.check.fail("checkpoint of partition %d: %v", h.seat.log.id, err)
+		}
+		w.mu.Unlock()
+		there := w.upTo(20*time.Millisecond, forCommit, p.member, p.life, n, 0)
+		back := w.upTo(20*time.Millisecond, forCommit, p.member, p.life, n, 1)
+		<-time.After(there)
+		w.mu.Lock()
+		trouble := time.Now().Before(w.commitsBack) && w.oneIn(2, forCommit, p.member, p.life, n, 2)
+		lost := trouble && w.oneIn(2, forCommit, p.member, p.life, n, 3)
+		if refused := trouble && !lost; refused || p.dead || !p.silent.IsZero() || !p.owns(h.tenure) {
+			err = errNoAnswer
+		} else {
+			w.check.committed(h.tenure, taken, c.Offset, c.Metadata)
+			h.seat.offset, h.seat.meta = c.Offset, c.Metadata
+			if lost {
+				err = errNoAnswer
+			}
+		}
+		w.note("member %d life %d commits partition %d at %d: %v", p.member, p.life, h.seat.log.id, c.Offset, err)
+		w.mu.Unlock()
+		<-time.After(back)
+		if err != nil {
+			h.part.Uncommitted()
+		}
+	}
+}
+
+// ear listens to what a process logs: what it reports as lost, and which of its own
+// mistakes it notices.
+type ear struct {
+	p     *process
+	attrs []slog.Attr
+}
+
+// Enabled implements [slog.Handler].
+func (*ear) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelError }
+
+// Handle implements [slog.Handler].
+func (e *ear) Handle(_ context.Context, r slog.Record) error {
+	said := map[string]slog.Value{}
+	for _, a := range e.attrs {
+		said[a.Key] = a.Value
+	}
+	r.Attrs(func(a slog.Attr) bool { said[a.Key] = a.Value; return true })
+	w := e.p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if from, ok := said["from"]; ok && !e.p.dead {
+		w.check.lost(said["target"].String(), int(said["partition"].Int64()), from.Int64(), said["to"].Int64())
+	}
+	if r.Message == "delivery settled twice, which is a bug: please report it" {
+		w.check.fail("%s: %v", r.Message, said["err"])
+	}
+	return nil
+}
+
+// WithAttrs implements [slog.Handler].
+func (e *ear) WithAttrs(as []slog.Attr) slog.Handler {
+	return &ear{e.p, append(slices.Clip(e.attrs), as...)}
+}
+
+// WithGroup implements [slog.Handler].
+func (e *ear) WithGroup(string) slog.Handler { return e }

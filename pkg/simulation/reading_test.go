@@ -1,0 +1,161 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/deadletter"
+	"github.com/hms-sme/policysync/pkg/decode"
+	"github.com/hms-sme/policysync/pkg/delivery"
+	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/route"
+)
+
+// feed hands a partition's log over, live or to catch up, some records at a time.
+type feed struct {
+	w       *world
+	log     *partitionLog
+	take    func(records []*event.Record, start, end int64) bool
+	cancel  context.CancelFunc
+	resumed chan struct{}
+	done    chan struct{}
+}
+
+func (w *world) read(partition int, from int64, take func([]*event.Record, int64, int64) bool) *feed {
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &feed{
+		w: w, log: w.logs[partition], take: take, cancel: cancel, resumed: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	go f.run(ctx, from)
+	return f
+}
+
+func (f *feed) run(ctx context.Context, next int64) {
+	defer close(f.done)
+	for turn := 0; ctx.Err() == nil; turn++ {
+		pick := func(of, part int) int { return f.w.below(of, forFeed, f.log.id, int(next), turn, part) }
+		if turn == 0 && pick(4, 0) == 0 {
+			next = max(0, next-3) // a client may give the beginning of a batch
+		}
+		f.w.mu.Lock()
+		records, to := f.log.read(next, 1+pick(20, 1))
+		start, end, grown := f.log.start, f.log.end(), f.log.grown
+		f.w.mu.Unlock()
+		next = to
+		var waits <-chan struct{}
+		if len(records) > 0 {
+			wait(ctx, f.w.upTo(5*time.Millisecond, forFeed, f.log.id, int(next), turn, 2))
+			if ctx.Err() != nil {
+				return
+			}
+			if !f.take(records, start, end) {
+				continue
+			}
+			waits = f.resumed
+		} else if next == end {
+			waits = grown
+		}
+		if waits != nil {
+			select {
+			case <-waits:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	if d == 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// Resume implements [delivery.Feed].
+func (f *feed) Resume() {
+	select {
+	case f.resumed <- struct{}{}:
+	default:
+	}
+}
+
+// Close implements [delivery.Feed].
+func (f *feed) Close() {
+	f.cancel()
+	<-f.done
+}
+
+// Open implements [delivery.Feeds].
+func (p *process) Open(_ string, from event.Position, take func([]*event.Record, int64, int64) bool) (delivery.Feed, error) {
+	p.w.mu.Lock()
+	p.opened++
+	refused := p.w.oneIn(8, forFeed, p.member, p.life, p.opened)
+	p.w.mu.Unlock()
+	if refused {
+		return nil, errors.New("connection refused")
+	}
+	return p.w.read(int(from.Partition), from.Offset, take), nil
+}
+
+// Decode implements [delivery.Decoder].
+func (p *process) Decode(_ context.Context, r *event.Record) (*event.Object, *event.Schema, error) {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	switch {
+	case time.Now().Before(p.w.registryBack):
+		return nil, nil, &decode.UnavailableError{Err: errors.New("connection refused")}
+	case p.w.garbage(r):
+		return nil, nil, &decode.UndecodableError{Err: errors.New("not Avro")}
+	}
+	return &event.Object{}, &event.Schema{ID: 7}, nil
+}
+
+// Read implements [delivery.Reader].
+func (*process) Read(r *event.Record, value *event.Object, schema *event.Schema) (*event.Event, error) {
+	return &event.Event{
+		Record: r, Key: string(r.Key), HasKey: r.Key != nil, Value: value, Schema: schema, Version: r.Offset, HasVersion: true,
+	}, nil
+}
+
+// Route implements [delivery.Router].
+func (p *process) Route(ev *event.Event) route.Decision {
+	var d route.Decision
+	for _, i := range p.config {
+		d.Targets = append(d.Targets, route.Verdict{Deliver: !p.w.filtered(ev.Record, i)})
+	}
+	if p.w.unknown(ev.Record) {
+		d.Unknown = []string{"nobody"}
+	}
+	return d
+}
+
+// Write implements [delivery.Letters].
+func (p *process) Write(ctx context.Context, l deadletter.Letter, r *event.Record) error {
+	w := p.w
+	w.mu.Lock()
+	w.written++
+	n := w.written
+	w.mu.Unlock()
+	wait(ctx, w.upTo(50*time.Millisecond, forLetter, int(r.Partition), int(r.Offset), n))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	away := time.Now().Before(w.lettersBack)
+	acked := !away && !p.dead && ctx.Err() == nil
+	if acked || w.oneIn(2, forLetter, n) && !p.dead { // else the answer, or the letter, is lost
+		w.check.letter(int(r.Partition), r.Offset, l.Target, l.Class, l.Attempts, acked)
+		w.note("letter of %d/%d for %.8s, %s, acked %v", r.Partition, r.Offset, l.Target, l.Class, acked)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case !acked:
+		return errors.New("no answer")
+	}
+	return nil
+}

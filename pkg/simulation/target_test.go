@@ -1,0 +1,253 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// manner is how a target behaves for a while.
+type manner int
+
+const (
+	well      manner = iota
+	slow             // answers late, or after the timeout
+	refuses          // no connection
+	fails            // HTTP 500, often
+	throttles        // HTTP 429, and 503 with Retry-After
+	hangs            // does not answer, and may have applied it, or do so later
+	unheard          // applies it, and the answer is lost
+	denies           // refuses all for good, as with a wrong path
+	panics           // its connector does
+	mixed            // each attempt another one of the above
+	manners
+)
+
+// fate is what becomes of one call.
+type fate struct {
+	takes   time.Duration
+	err     error
+	applies bool // also where it ends with an error
+	late    time.Duration
+	panics  bool
+}
+
+func (f fate) String() string {
+	return fmt.Sprintf("takes %v err=%v applies=%v panics=%v", f.takes, f.err, f.applies, f.panics)
+}
+
+// system is an external system, which outlives all processes.
+type system struct {
+	w      *world
+	index  int
+	plan   targetPlan
+	manner manner // guarded by world.mu
+}
+
+// fate draws what becomes of an attempt at a delivery; n counts its attempts.
+func (s *system) fate(m manner, partition, offset, n int) fate {
+	w := s.w
+	pick := func(of, part int) int { return w.below(of, forFate, s.index, partition, offset, n, part) }
+	f := fate{
+		takes: w.upTo(20*time.Millisecond, forLatency, s.index, partition, offset, n),
+		late:  w.upTo(5*time.Second, forFate, s.index, partition, offset, n, 9),
+	}
+	if pick(4, 0) == 0 {
+		f.takes = 0
+	}
+	if m == mixed {
+		m = manner(pick(int(mixed), 1))
+	}
+	switch m {
+	case slow:
+		f.takes *= 200
+	case refuses:
+		f.err = connector.AsUnavailable(errors.New("connection refused"))
+	case fails:
+		if pick(2, 2) == 0 {
+			f.err = errors.New("status 500")
+		}
+	case throttles:
+		if pick(2, 2) == 0 {
+			f.err = &connector.Error{
+				Class: connector.Throttled, After: f.late / 5, Overload: pick(3, 3) == 0, Err: errors.New("status 429"),
+			}
+		}
+	case hangs:
+		if pick(2, 2) == 0 {
+			f.takes = time.Hour
+			f.applies = pick(2, 3) == 0
+		}
+	case unheard:
+		if pick(2, 2) == 0 {
+			f.applies = true
+			f.err = connector.AsUnavailable(errors.New("connection reset"))
+		}
+	case denies:
+		f.err = connector.AsPermanent(errors.New("status 404"))
+	case panics:
+		f.panics = pick(4, 2) == 0
+	default:
+	}
+	return f
+}
+
+// poison tells the deliveries that the target never takes.
+func (s *system) poison(partition, offset int) bool {
+	return s.w.oneIn(60, forPoison, s.index, partition, offset)
+}
+
+// client is the connector of one process to a system.
+type client struct {
+	*system
+
+	p *process
+}
+
+func (c client) Push(ctx context.Context, d *connector.Delivery) (connector.Receipt, error) {
+	r := c.send(ctx, []*connector.Delivery{d})[0]
+	return r.Receipt, r.Err
+}
+
+func (client) Close(context.Context) error { return nil }
+
+type batchClient struct{ client }
+
+func (c batchClient) PushBatch(ctx context.Context, ds []*connector.Delivery) []connector.Result {
+	return c.send(ctx, ds)
+}
+
+type orderedClient struct{ batchClient }
+
+func (orderedClient) AppliesBatchInOrder() {}
+
+// connector is what the plan says that the connector can do.
+func (c client) connector() connector.Connector {
+	switch c.plan.kind {
+	case single:
+		return c
+	case wholeOrdered:
+		return orderedClient{batchClient{c}}
+	case rows, whole:
+	}
+	return batchClient{c}
+}
+
+// send is one call: it begins, takes its time, is applied or not, and is answered or
+// not. Of a process that is cut off nothing reaches the system any more.
+func (c client) send(ctx context.Context, ds []*connector.Delivery) []connector.Result {
+	name := c.plan.name
+	w := c.w
+	w.mu.Lock()
+	if c.p.dead {
+		w.mu.Unlock()
+		<-ctx.Done()
+		return connector.FailAll(len(ds), ctx.Err())
+	}
+	tenures := make([]*tenure, len(ds))
+	before := map[int64]bool{}
+	for i, d := range ds {
+		tenures[i] = c.p.tenures[int(d.Event.Partition)]
+		w.check.attempt(tenures[i], name, d.ID, d.Key, d.Event.Offset, before)
+		before[d.Event.Offset] = true
+		if !c.p.owns(tenures[i]) {
+			w.check.fail("push of %d/%d to %.8s: the session had run out", d.Event.Partition, d.Event.Offset, name)
+		}
+	}
+	first := ds[0].Event
+	tries := w.check.ledgers[name][first.Partition].at(first.Offset).tries
+	f := c.fate(c.manner, int(first.Partition), int(first.Offset), tries)
+	w.note("push %.8s %d/%d (%d) try %d: %v", name, first.Partition, first.Offset, len(ds), tries, f)
+	w.mu.Unlock()
+
+	timer := time.NewTimer(f.takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		if f.applies || f.err == nil && f.takes < time.Hour { // it is on its way
+			time.AfterFunc(f.late, func() {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.note("push %.8s %d/%d (%d) applied late", name, first.Partition, first.Offset, len(ds))
+				c.apply(ds)
+			})
+		}
+		return c.answer(tenures, ds, connector.FailAll(len(ds), ctx.Err()))
+	}
+	return c.answer(tenures, ds, c.decide(tenures, ds, f))
+}
+
+// apply is what a request does whose outcome nobody learns.
+func (c client) apply(ds []*connector.Delivery) {
+	for _, d := range ds {
+		c.w.check.applied(c.plan.name, int(d.Event.Partition), d.Key, d.Event.Offset, false)
+	}
+}
+
+// decide has the system take the deliveries, or not.
+func (c client) decide(tenures []*tenure, ds []*connector.Delivery, f fate) []connector.Result {
+	w := c.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rs := make([]connector.Result, len(ds))
+	denied := f.err != nil && connector.Classify(f.err) == connector.Permanent
+	if c.plan.kind != rows {
+		for _, d := range ds {
+			denied = denied || c.poison(int(d.Event.Partition), int(d.Event.Offset))
+		}
+	}
+	switch {
+	case f.applies: // and the answer is lost
+		c.apply(ds)
+		rs = connector.FailAll(len(ds), f.err)
+	case denied:
+		rs = connector.FailAll(len(ds), connector.AsPermanent(errors.New("status 422")))
+		for _, d := range ds {
+			tr := w.check.ledgers[c.plan.name][d.Event.Partition].at(d.Event.Offset)
+			tr.denied = tr.denied || len(ds) == 1
+			tr.split = tr.split || len(ds) > 1
+		}
+	case f.err != nil:
+		rs = connector.FailAll(len(ds), f.err)
+	case f.panics:
+	default:
+		for i, d := range ds {
+			if c.plan.kind == rows && c.poison(int(d.Event.Partition), int(d.Event.Offset)) {
+				rs[i].Err = connector.AsPermanent(errors.New("constraint"))
+				w.check.ledgers[c.plan.name][d.Event.Partition].at(d.Event.Offset).denied = true
+				continue
+			}
+			learnt := !c.p.dead && c.p.owns(tenures[i])
+			w.check.applied(c.plan.name, int(d.Event.Partition), d.Key, d.Event.Offset, learnt)
+		}
+	}
+	if f.panics && f.err == nil && !denied {
+		rs = nil
+	}
+	return rs
+}
+
+// answer gives the results to the process, if it lives. No results stand for a panic.
+func (c client) answer(tenures []*tenure, ds []*connector.Delivery, rs []connector.Result) []connector.Result {
+	w := c.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, d := range ds {
+		if c.p.dead {
+			break
+		}
+		err := errors.New("panic")
+		if rs != nil {
+			err = rs[i].Err
+		}
+		w.check.answered(tenures[i], c.plan.name, d.Key, d.Event.Offset, err, time.Now())
+	}
+	if rs == nil {
+		panic("a mistake in the connector")
+	}
+	return rs
+}

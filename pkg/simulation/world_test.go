@@ -1,0 +1,421 @@
+package simulation
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/checkpoint"
+	"github.com/hms-sme/policysync/pkg/telemetry"
+)
+
+// world is everything around the processes: the log, the group's coordinator, the
+// external systems, and the checker that watches them. Its own goroutine, run's,
+// carries out the plan.
+type world struct {
+	*plan
+
+	metrics *telemetry.Metrics
+	tracer  *telemetry.Tracer
+	began   time.Time
+	ends    sync.WaitGroup // of processes
+	lives   int
+	rounds  int // of the coordinator
+	queue   []job
+
+	// mu guards the world. It is held for no longer than a moment, and never while
+	// the service is called.
+	mu      sync.Mutex
+	check   *checker
+	logs    []*partitionLog
+	seats   []*seat
+	systems []*system
+	members []*process // nil while one is down
+	turns   int        // of the partitions among the members
+	written int        // dead letters
+	story   []string
+	// Until these times all of a kind fails.
+	lettersBack, commitsBack, registryBack time.Time
+	// resetting: no member starts. Healed: each starts with all targets.
+	resetting, healed bool
+}
+
+// job is something that the world will do.
+type job struct {
+	at time.Time
+	do func()
+}
+
+// seat is a partition as the group's coordinator sees it.
+type seat struct {
+	log    *partitionLog
+	owner  *process
+	fence  int  // another one for each tenure
+	moving bool // its owner was asked to release it
+	offset int64
+	meta   string
+}
+
+func newWorld(p *plan, metrics *telemetry.Metrics, tracer *telemetry.Tracer) *world {
+	w := &world{plan: p, metrics: metrics, tracer: tracer, began: time.Now(), members: make([]*process, p.members)}
+	w.check = &checker{
+		seed: p.seed, targets: map[string]int{}, tries: map[string]int{}, ledgers: map[string][]*ledger{}, named: map[place]bool{},
+	}
+	for i := range p.partitions {
+		l := &partitionLog{seed: p.seed, id: i, grown: make(chan struct{})}
+		w.logs = append(w.logs, l)
+		w.seats = append(w.seats, &seat{log: l, offset: -1})
+	}
+	w.check.logs = w.logs
+	for i, t := range p.targets {
+		w.systems = append(w.systems, &system{w: w, index: i, plan: t})
+		w.check.targets[t.name], w.check.tries[t.name] = i, t.settings.Retry.MaxAttempts
+		for range p.partitions {
+			w.check.ledgers[t.name] = append(w.check.ledgers[t.name], newLedger())
+		}
+	}
+	return w
+}
+
+// jitter draws the service's own waits.
+func (w *world) jitter(below time.Duration) time.Duration {
+	return w.upTo(below, forJitter, int(time.Since(w.began)))
+}
+
+// note adds a line to the story, which is told when a promise is broken. Mu is held.
+func (w *world) note(format string, args ...any) {
+	w.story = append(w.story, fmt.Sprintf("%9.4fs ", time.Since(w.began).Seconds())+fmt.Sprintf(format, args...))
+}
+
+// in has the world do something after a while.
+func (w *world) in(d time.Duration, do func()) {
+	e := job{time.Now().Add(d), do}
+	i, _ := slices.BinarySearchFunc(w.queue, e, func(a, b job) int { return max(-1, min(1, int(a.at.Sub(b.at)))) })
+	w.queue = slices.Insert(w.queue, i, e)
+}
+
+// run carries out the plan, heals the world and waits until all has come to rest.
+func (w *world) run() error {
+	over := false
+	for m := range w.plan.members {
+		w.start(m, 0)
+	}
+	w.in(0, w.coordinate)
+	at := time.Duration(0)
+	for _, s := range w.plan.steps {
+		at += s.after
+		w.in(at, func() { w.take(s) })
+	}
+	w.in(at+time.Second, func() { w.heal(func() { over = true }) })
+	for !over && w.sound() {
+		e := w.queue[0]
+		w.queue = w.queue[1:]
+		<-time.After(time.Until(e.at))
+		e.do()
+	}
+	for _, p := range w.members {
+		if p != nil {
+			p.end(true)
+		}
+	}
+	w.ends.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if over {
+		for i := range w.logs {
+			w.check.finish(i)
+		}
+	}
+	return w.check.err()
+}
+
+// sound reports whether no promise was broken yet.
+func (w *world) sound() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.check.broken) == 0
+}
+
+// take carries out one step of the plan.
+func (w *world) take(s step) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note("-- %v", s)
+	until := time.Now().Add(s.lasts)
+	switch s.do {
+	case publish:
+		w.logs[s.who].append(s.n)
+	case mark:
+		w.logs[s.who].gap()
+	case compact:
+		w.logs[s.who].compact(w.rounds)
+	case retain:
+		l := w.logs[s.who]
+		l.start += (l.end() - l.start) * int64(s.n) / 200
+	case elect:
+		w.logs[s.who].epoch++
+	case mood:
+		w.systems[s.who].manner = manner(s.n)
+		w.in(s.lasts*2, func() { w.calm(s.who) })
+	case crash, restart:
+		if p := w.members[s.who]; p != nil && !w.resetting {
+			w.down(p, s.do == restart)
+			w.back(s.who, s.n, s.lasts)
+		}
+	case stall:
+		if p := w.members[s.who]; p != nil && p.silent.IsZero() {
+			p.silent = time.Now()
+			w.in(s.lasts, func() { w.contact(p) })
+		}
+	case rotate:
+		w.turns++
+	case noLetters:
+		w.lettersBack = until
+	case noCommits:
+		w.commitsBack = until
+	case noRegistry:
+		w.registryBack = until
+	case reset:
+		w.resetAll(s.n)
+	case actions:
+	}
+}
+
+func (w *world) calm(target int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.systems[target].manner = well
+}
+
+// contact ends a stall.
+func (w *world) contact(p *process) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !p.dead {
+		p.silent = time.Time{}
+	}
+}
+
+// down ends a member. Mu is held.
+func (w *world) down(p *process, orderly bool) {
+	w.members[p.member] = nil
+	w.note("member %d life %d goes down, orderly %v", p.member, p.life, orderly)
+	w.mu.Unlock()
+	p.end(orderly)
+	w.mu.Lock()
+	if !orderly && w.static { // it comes back as the one that it was
+		for _, s := range w.seats {
+			if s.owner == p {
+				s.owner, s.moving = nil, false
+				s.fence++
+			}
+		}
+	}
+}
+
+// back starts a member after a while.
+func (w *world) back(member, without int, after time.Duration) {
+	w.in(after, func() {
+		if w.resetting {
+			w.back(member, without, time.Second)
+			return
+		}
+		if w.healed {
+			without = 0
+		}
+		if w.members[member] == nil {
+			w.start(member, without)
+		}
+	})
+}
+
+// resetAll stops all members and sets the offsets of the group, as an operator
+// does. Mu is held.
+func (w *world) resetAll(percent int) {
+	if w.resetting {
+		return
+	}
+	w.resetting = true
+	for _, p := range w.members {
+		if p != nil {
+			w.down(p, true)
+		}
+	}
+	var try func()
+	try = func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if slices.ContainsFunc(w.seats, func(s *seat) bool { return s.owner != nil }) {
+			w.in(time.Second, try)
+			return
+		}
+		for i, s := range w.seats {
+			s.offset, s.meta = s.log.start+(s.log.end()-s.log.start)*int64(percent)/100, ""
+			w.note("offset of partition %d is set to %d", i, s.offset)
+			w.check.reset(i, s.offset)
+		}
+		w.resetting = false
+		for m := range w.members {
+			w.back(m, 0, 0)
+		}
+	}
+	w.in(time.Second, try)
+}
+
+// coordinate is the group's coordinator: it gives up members that are silent, moves
+// partitions, and looks at the windows by the way.
+func (w *world) coordinate() {
+	w.rounds++
+	w.in(100*time.Millisecond+w.upTo(400*time.Millisecond, forOwner, w.rounds), w.coordinate)
+	w.mu.Lock()
+	var alive []*process
+	for _, p := range w.members {
+		if p != nil && !p.expired() {
+			alive = append(alive, p)
+		}
+	}
+	type given struct {
+		p *process
+		s *seat
+	}
+	renewed := map[*process]bool{} // by a heartbeat that the group confirmed
+	for _, p := range alive {
+		renewed[p] = p.silent.IsZero() && !p.lostAny()
+	}
+	var assign []given
+	for i, s := range w.seats {
+		if s.owner != nil && s.owner.expired() {
+			s.owner, s.moving = nil, false
+			s.fence++
+		}
+		if len(alive) == 0 {
+			continue
+		}
+		want := alive[(i+w.turns)%len(alive)]
+		switch {
+		case s.owner == nil && want.silent.IsZero() && !want.stopping && want.holds[i] == nil && !want.lostAny():
+			s.owner = want
+			s.fence++
+			assign = append(assign, given{want, s})
+		case s.owner != nil && s.owner != want && !s.moving && s.owner.silent.IsZero() && !s.owner.stopping:
+			s.moving = true
+			s.owner.releaseSoon(s.owner.holds[i], true)
+		}
+	}
+	for _, p := range alive {
+		for i := range w.seats {
+			if h := p.holds[i]; h != nil && p.silent.IsZero() && !p.owns(h.tenure) && !h.releasing {
+				p.releaseSoon(h, false) // it learns that it had lost it
+			}
+		}
+	}
+	w.mu.Unlock()
+	for _, g := range assign {
+		g.p.engine.Renew(time.Now().Add(session))
+		g.p.assign(g.s)
+	}
+	for _, p := range alive {
+		if renewed[p] {
+			p.engine.Renew(time.Now().Add(session))
+		}
+		w.lookAt(p)
+	}
+}
+
+// expired reports whether the group has given the process up. World.mu is held.
+func (p *process) expired() bool { return !p.silent.IsZero() && time.Since(p.silent) > session }
+
+// lostAny reports whether the process still works on a partition that it has lost.
+// World.mu is held.
+func (p *process) lostAny() bool {
+	for _, h := range p.holds {
+		if !p.owns(h.tenure) {
+			return true
+		}
+	}
+	return false
+}
+
+// lookAt checks that no window of a process is overfull.
+func (w *world) lookAt(p *process) {
+	for _, t := range p.engine.Snapshot().Targets {
+		for _, l := range t.Lanes {
+			if l.Deliveries > l.WindowDeliveries || l.Bytes > l.WindowBytes && l.Deliveries > 1 {
+				w.mu.Lock()
+				w.check.fail("window of %.8s holds %d deliveries, %d bytes", t.Target, l.Deliveries, l.Bytes)
+				w.mu.Unlock()
+			}
+		}
+	}
+}
+
+// heal ends all trouble, gives every member all targets, and calls rest once every
+// cursor has come to the end of its log.
+func (w *world) heal(rest func()) {
+	w.mu.Lock()
+	w.note("-- heal")
+	w.healed = true
+	w.lettersBack, w.commitsBack, w.registryBack = time.Time{}, time.Time{}, time.Time{}
+	for _, s := range w.systems {
+		s.manner = well
+	}
+	for m, p := range w.members {
+		if p != nil && !w.resetting {
+			w.down(p, true)
+		}
+		w.back(m, 0, time.Second)
+	}
+	for _, l := range w.logs {
+		l.append(1) // so that there is something to commit
+	}
+	w.mu.Unlock()
+	until := time.Now().Add(time.Hour)
+	var look func()
+	look = func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		behind := w.behind()
+		switch {
+		case behind == "":
+			rest()
+		case time.Now().After(until):
+			w.check.fail("an hour after the last trouble, %s", behind)
+		default:
+			w.in(time.Second, look)
+		}
+	}
+	w.in(10*time.Second, look)
+}
+
+// behind names a cursor that has not come to the last record. Mu is held.
+func (w *world) behind() string {
+	for i, s := range w.seats {
+		end := s.log.end()
+		for end > 0 && s.log.entries[end-1] == nil {
+			end--
+		}
+		cp, err := checkpoint.Decode(s.meta, max(0, s.offset), topicID)
+		if err != nil {
+			if end <= s.log.start {
+				continue
+			}
+			return fmt.Sprintf("partition %d has no commit: %v", i, err)
+		}
+		for _, l := range cp.Lanes {
+			if l.Cursor.Next() < end {
+				return fmt.Sprintf("%.8s has come to %d/%d of %d", l.Name, i, l.Cursor.Next(), end)
+			}
+		}
+		if len(cp.Lanes) < len(w.systems) {
+			return fmt.Sprintf("partition %d has %d lanes of %d", i, len(cp.Lanes), len(w.systems))
+		}
+	}
+	return ""
+}
+
+// tale is what happened last, for whoever has to find out why.
+func (w *world) tale() string {
+	return strings.Join(w.story[max(0, len(w.story)-tail):], "\n")
+}
