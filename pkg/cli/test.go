@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -9,11 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-sme/policysync/connectors"
 	"github.com/hms-sme/policysync/pkg/app"
 )
 
-func newTest() *cobra.Command {
+func newTest(b build) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "test -c FILE CASES...",
 		Short: "Check what events become against what you expect, and send nothing",
@@ -29,7 +28,7 @@ func newTest() *cobra.Command {
 		Example: example("policysync test -c policysync.yaml cases/*.yaml"),
 		Args:    cobra.MinimumNArgs(1),
 	}
-	load := configFlag(c)
+	load := configFlag(c, b)
 	asJSON := c.Flags().Bool("json", false, "print one JSON object per case and target")
 	c.RunE = func(c *cobra.Command, files []string) error {
 		cfg, err := load()
@@ -46,7 +45,7 @@ func newTest() *cobra.Command {
 				return usageError{fmt.Errorf("read cases %s: %w", file, err)}
 			}
 		}
-		p, err := app.NewPreviewer(c.Context(), cfg, connectors.Builtin(), quiet())
+		p, err := app.NewPreviewer(c.Context(), cfg, b.connectors, quiet())
 		if err != nil {
 			return err
 		}

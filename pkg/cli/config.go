@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"fmt"
@@ -8,20 +8,19 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-sme/policysync/connectors"
 	"github.com/hms-sme/policysync/pkg/config"
 	"github.com/hms-sme/policysync/pkg/telemetry"
 )
 
 // configFlag adds -c and returns how to load what it names. As with [config.Load],
 // a config may come beside its mistakes.
-func configFlag(c *cobra.Command) func() (*config.Config, error) {
+func configFlag(c *cobra.Command, b build) func() (*config.Config, error) {
 	path := c.Flags().StringP("config", "c", "", "the config `FILE`")
 	return func() (*config.Config, error) {
 		if *path == "" {
 			return nil, usageError{fmt.Errorf("no config given: -c FILE; see `%s --help`", c.CommandPath())}
 		}
-		cfg, err := config.Load(*path, connectors.Builtin())
+		cfg, err := config.Load(*path, b.connectors)
 		if cfg == nil && err != nil {
 			err = usageError{err}
 		}

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 	"github.com/hms-sme/policysync/pkg/app"
 )
 
-func newTopics() *cobra.Command {
+func newTopics(b build) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "topics",
 		Short: "Look after policysync's own topics",
@@ -24,7 +24,7 @@ Existing topics are left alone.`,
 		Example: example("policysync topics create -c policysync.yaml"),
 		Args:    cobra.NoArgs,
 	}
-	load := configFlag(create)
+	load := configFlag(create, b)
 	create.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := load()
 		if err != nil {

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"encoding/json"
@@ -14,7 +14,7 @@ import (
 	"github.com/hms-sme/policysync/pkg/config"
 )
 
-func newStatus() *cobra.Command {
+func newStatus(b build) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status -c FILE [--key KEY]",
 		Short: "Show how far each target has come, or which version of a policy it has",
@@ -26,7 +26,7 @@ read from Kafka and need no running member.`,
 			"policysync status -c policysync.yaml --json"),
 		Args: cobra.NoArgs,
 	}
-	load := configFlag(c)
+	load := configFlag(c, b)
 	asJSON := c.Flags().Bool("json", false, "print JSON")
 	key := c.Flags().String("key", "", "one policy's key")
 	c.RunE = func(c *cobra.Command, _ []string) error {

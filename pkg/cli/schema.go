@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"fmt"
@@ -8,11 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-sme/policysync/connectors"
 	"github.com/hms-sme/policysync/pkg/app"
 )
 
-func newSchema() *cobra.Command {
+func newSchema(b build) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "schema",
 		Short: "Look at the schemas of events",
@@ -30,7 +29,7 @@ makes of its mapping, such as a column of another type.`,
 		Example: example("policysync schema check -c policysync.yaml policy_event.avsc"),
 		Args:    cobra.ExactArgs(1),
 	}
-	load := configFlag(check)
+	load := configFlag(check, b)
 	topic := check.Flags().String("topic", "", "the topic whose schema it is; the config's first one unless given")
 	connect := check.Flags().Bool("connect", false, "also ask the targets")
 	asJSON := check.Flags().Bool("json", false, "print what was found as JSON")
@@ -49,7 +48,7 @@ makes of its mapping, such as a column of another type.`,
 		if !slices.Contains(cfg.Kafka.Topics, *topic) {
 			return usageError{fmt.Errorf("--topic %q: the config reads %s", *topic, strings.Join(cfg.Kafka.Topics, ", "))}
 		}
-		findings, err := app.CheckSchema(c.Context(), cfg, connectors.Builtin(), *topic, string(text), *connect, quiet())
+		findings, err := app.CheckSchema(c.Context(), cfg, b.connectors, *topic, string(text), *connect, quiet())
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -12,12 +12,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-sme/policysync/connectors"
 	"github.com/hms-sme/policysync/pkg/app"
 	"github.com/hms-sme/policysync/pkg/event"
 )
 
-func newMap() *cobra.Command {
+func newMap(b build) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "map -c FILE --target T (--event FILE | --record TOPIC/PARTITION/OFFSET)",
 		Short: "Show what an event would make a target send, and send nothing",
@@ -27,7 +26,7 @@ or a record that is in Kafka, and print what the target would be sent.`,
 			"policysync map -c policysync.yaml --target legacyDatabase --record policy-events/3/1042"),
 		Args: cobra.NoArgs,
 	}
-	load := configFlag(c)
+	load := configFlag(c, b)
 	target := c.Flags().String("target", "", "the target's name")
 	file := c.Flags().String("event", "-", "the file with the event; - is standard input")
 	stored := c.Flags().String("record", "", "the place of a record in Kafka, `TOPIC/PARTITION/OFFSET`")
@@ -41,7 +40,7 @@ or a record that is in Kafka, and print what the target would be sent.`,
 		if err != nil {
 			return err
 		}
-		p, err := app.NewPreviewer(c.Context(), cfg, connectors.Builtin(), quiet())
+		p, err := app.NewPreviewer(c.Context(), cfg, b.connectors, quiet())
 		if err != nil {
 			return err
 		}

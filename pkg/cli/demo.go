@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"encoding/json"
@@ -8,11 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-sme/policysync/connectors"
 	"github.com/hms-sme/policysync/pkg/demo"
 )
 
-func newDemo() *cobra.Command {
+func newDemo(b build) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Show all of it in one process, with nothing to install",
@@ -30,7 +29,7 @@ targets what they have. It exits 1 if anything was lost or out of order.`,
 			screen = &demo.Screen{Out: io.Discard}
 		}
 		result, err := demo.Run(c.Context(), demo.Options{
-			Registry: connectors.Builtin(), Version: buildVersion(), Sabotage: *sabotage, Screen: screen,
+			Registry: b.connectors, Version: b.release(), Sabotage: *sabotage, Screen: screen,
 		})
 		if errors.Is(err, demo.ErrSabotage) {
 			return usageError{err}

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -10,11 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-sme/policysync/connectors"
 	"github.com/hms-sme/policysync/pkg/app"
 )
 
-func newRun() *cobra.Command {
+func newRun(b build) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run -c FILE",
 		Short: "Run the service",
@@ -24,7 +23,7 @@ second signal cuts this short; what was in flight is then pushed again later.`,
 		Example: example("policysync run -c policysync.yaml"),
 		Args:    cobra.NoArgs,
 	}
-	load, logger := configFlag(c), logFlags(c, "info")
+	load, logger := configFlag(c, b), logFlags(c, "info")
 	leave := c.Flags().Bool("leave-group", false, "leave the group at the end also with an instance_id: for a scale-down")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		log, err := logger()
@@ -35,7 +34,7 @@ second signal cuts this short; what was in flight is then pushed again later.`,
 		if err != nil {
 			return err
 		}
-		a := app.New(cfg, app.Options{Version: buildVersion(), Registry: connectors.Builtin(), Logger: log, Leave: *leave})
+		a := app.New(cfg, app.Options{Version: b.release(), Registry: b.connectors, Logger: log, Leave: *leave})
 		err = a.Start(c.Context())
 		if err == nil {
 			<-c.Context().Done()

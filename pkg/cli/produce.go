@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"github.com/hms-sme/policysync/pkg/app"
 )
 
-func newProduce() *cobra.Command {
+func newProduce(b build) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "produce -c FILE --topic T [LINES]",
 		Short: "Write events from JSON lines, for trials and tests",
@@ -22,7 +22,7 @@ dates, timestamps and decimals as text. A null value is a tombstone.`,
 			`echo '{"key":"P-1","value":null}' | policysync produce -c policysync.yaml --topic policy-events`),
 		Args: cobra.MaximumNArgs(1),
 	}
-	load := configFlag(c)
+	load := configFlag(c, b)
 	topic := c.Flags().String("topic", "", "the topic to write to")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *topic == "" {
@@ -41,7 +41,7 @@ dates, timestamps and decimals as text. A null value is a tombstone.`,
 			defer f.Close()
 			in, name = f, args[0]
 		}
-		n, err := app.Produce(c.Context(), cfg, *topic, in, buildVersion(), quiet())
+		n, err := app.Produce(c.Context(), cfg, *topic, in, b.release(), quiet())
 		fmt.Fprintf(c.OutOrStdout(), "%d records written to %s\n", n, *topic)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)

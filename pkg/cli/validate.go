@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -8,13 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hms-sme/policysync/connectors"
 	"github.com/hms-sme/policysync/pkg/app"
 	"github.com/hms-sme/policysync/pkg/config"
 	"github.com/hms-sme/policysync/pkg/decode"
 )
 
-func newValidate() *cobra.Command {
+func newValidate(b build) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "validate -c FILE",
 		Short: "Check the whole config, every mistake at once",
@@ -26,7 +25,7 @@ With --connect, also ask each part whether it can be reached and lets us in.`,
 		Example: example("policysync validate -c policysync.yaml", "policysync validate -c policysync.yaml --connect"),
 		Args:    cobra.NoArgs,
 	}
-	load := configFlag(c)
+	load := configFlag(c, b)
 	connect := c.Flags().Bool("connect", false, "also reach Kafka, the registry and each target")
 	asJSON := c.Flags().Bool("json", false, "with --connect: print what each part answered as JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -35,12 +34,12 @@ With --connect, also ask each part whether it can be reached and lets us in.`,
 		}
 		cfg, err := load()
 		if err != nil {
-			return allMistakes(c.Context(), cfg, err)
+			return allMistakes(c.Context(), b, cfg, err)
 		}
 		if *connect {
-			return printFindings(c, app.Connect(c.Context(), cfg, connectors.Builtin(), quiet()), *asJSON)
+			return printFindings(c, app.Connect(c.Context(), cfg, b.connectors, quiet()), *asJSON)
 		}
-		plan, err := app.NewPlan(c.Context(), cfg, connectors.Builtin())
+		plan, err := app.NewPlan(c.Context(), cfg, b.connectors)
 		var away *decode.UnavailableError
 		switch {
 		case errors.As(err, &away):
@@ -63,11 +62,11 @@ With --connect, also ask each part whether it can be reached and lets us in.`,
 
 // allMistakes adds the mistakes that show only beside the schemas, if those can be
 // had.
-func allMistakes(ctx context.Context, cfg *config.Config, err error) error {
+func allMistakes(ctx context.Context, b build, cfg *config.Config, err error) error {
 	if cfg == nil {
 		return err
 	}
-	_, planErr := app.NewPlan(ctx, cfg, connectors.Builtin())
+	_, planErr := app.NewPlan(ctx, cfg, b.connectors)
 	if all, ok := errors.AsType[*config.Error](planErr); ok {
 		return all
 	}
