@@ -32,9 +32,15 @@ type MismatchError struct {
 	Checkpoint, Commit string
 }
 
+const fieldTopicID = "topic id"
+
 func (e *MismatchError) Error() string {
 	return fmt.Sprintf("%s %q of the checkpoint is not the commit's %q", e.Field, e.Checkpoint, e.Commit)
 }
+
+// OtherTopic reports whether the commit is that of the checkpoint but for the topic
+// id: the topic was deleted and created again, and the offset is of the former one.
+func (e *MismatchError) OtherTopic() bool { return e.Field == fieldTopicID }
 
 // Is makes a mismatch count as [ErrDamaged].
 func (e *MismatchError) Is(target error) bool { return target == ErrDamaged }
@@ -57,7 +63,7 @@ func Decode(meta string, committed int64, topicID event.TopicID) (*Checkpoint, e
 		return nil, &MismatchError{"committed offset", strconv.FormatInt(cp.Committed, 10), strconv.FormatInt(committed, 10)}
 	}
 	if cp.TopicID != topicID {
-		return nil, &MismatchError{"topic id", cp.TopicID.String(), topicID.String()}
+		return nil, &MismatchError{fieldTopicID, cp.TopicID.String(), topicID.String()}
 	}
 	return cp, nil
 }

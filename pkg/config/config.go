@@ -125,9 +125,7 @@ type Target struct {
 	When *connector.Expr `yaml:"when" want:"bool"`
 	// Topics are the topics whose events this target takes; empty means all. Its
 	// expressions are checked against the schemas of these topics only.
-	Topics Topics `yaml:"topic"`
-	// Start is where a target begins that no checkpoint knows yet.
-	Start             string `yaml:"start" default:"now" later:"true"`
+	Topics            Topics `yaml:"topic"`
 	delivery.Settings `yaml:",inline"`
 	// Spec is what Kind.Config made, filled in. Its keys stand beside the others.
 	Spec any `yaml:"-"`

@@ -265,7 +265,8 @@ func TestBatchOutlivesOneOfItsPartitions(t *testing.T) {
 			}
 			return nil
 		})
-		other := r.Assign(Assignment{Topic: "policies", TopicID: topicID, Partition: 1}, func() {})
+		other, err := r.Assign(t.Context(), Assignment{Topic: "policies", TopicID: topicID, Partition: 1}, r.log)
+		require.NoError(t, err)
 		r.publish("a")
 		synctest.Wait()
 		moved := record(0, "b")

@@ -12,8 +12,9 @@ import (
 type Feeds interface {
 	// Open begins to hand over the records of a partition from an offset on. Take
 	// gets them as [Partition.Take] does; if it returns true the feed pauses until
-	// Resume.
-	Open(target string, from event.Position, take func(records []*event.Record, start, end int64) (pause bool)) (Feed, error)
+	// Resume. Diverge is called as [Partition.Diverge] is.
+	Open(target string, from event.Position,
+		take func(records []*event.Record, start, end int64) (pause bool), diverge func(cause error)) (Feed, error)
 }
 
 // Feed is an open catch-up feed.
@@ -92,11 +93,10 @@ func (p *Partition) catchUp(i int) {
 func (p *Partition) readOn(i int) error {
 	l := p.lanes[i]
 	box := newInbox(l.next, catchUpBytes, nil)
-	from := event.Position{Topic: p.Topic, TopicID: p.TopicID, Partition: p.Partition, Offset: l.next, LeaderEpoch: -1}
+	from := event.Position{Topic: p.Topic, TopicID: p.TopicID, Partition: p.Partition, Offset: l.next, LeaderEpoch: p.epochs.at(l.next - 1)}
 	feed, err := p.engine.Feeds.Open(l.t.name, from, func(records []*event.Record, start, end int64) bool {
-		p.end.Store(end)
-		return box.put(records, start)
-	})
+		return p.admit(records, end) && box.put(records, start)
+	}, p.Diverge)
 	if err != nil {
 		return err
 	}
@@ -145,20 +145,16 @@ func (p *Partition) feedOne(i int, r arrival) (took bool, err error) {
 	}
 	ctx, span := p.engine.Tracer.StartProcess(p.ctx, r.Record)
 	defer span.End()
-	ev, err := p.engine.read(ctx, p, r.Record)
-	if p.ctx.Err() != nil {
-		return false, context.Cause(p.ctx)
-	}
+	// What the live feed has passed it has buried. Below its start an earlier one may
+	// have, or none: where a time to start from lies ahead of all cursors.
+	ev, verdicts, err := p.judge(ctx, r.Record, r.Offset < p.liveStart)
 	if err != nil {
-		l.bury(ctx, r.Record, nil, err) // the live feed has buried it
-		p.offered(l, r.Offset)
-		return true, nil
+		return false, err
 	}
-	verdict := p.engine.Router.Route(ev).Targets[i]
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
-		room, err := p.give(ctx, l, r.Record, ev, verdict)
+		room, err := p.give(ctx, l, r.Record, ev, verdicts[i])
 		if err != nil {
 			return false, err
 		}

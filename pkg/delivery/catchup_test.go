@@ -84,7 +84,7 @@ func TestRestartDoesNotWaitForABacklog(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, withTarget(smallWindow), withTarget(smallWindow), resumeFrom(offset, meta), history(feeds.log))
-		require.Equal(t, int64(1000), r.p.Start())
+		require.Equal(t, int64(1000), r.next)
 		r.targets[1].set(refused)
 		r.publish("new")
 		<-time.After(time.Minute)

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -81,28 +79,32 @@ func NewEngine(c Config) *Engine {
 	return e
 }
 
-// Assign makes the Partition of a new assignment: it reads the cursors from the
-// committed metadata and starts the goroutine. resume is called, from that
-// goroutine, when a paused feed may go on.
-func (e *Engine) Assign(a Assignment, resume func()) *Partition {
+// Assign makes the Partition of a new assignment: it works out from the commit where
+// each lane begins, and starts the goroutine. Its errors are those of the source.
+func (e *Engine) Assign(ctx context.Context, a Assignment, source Source) (*Partition, error) {
 	p := &Partition{
-		Assignment: a, engine: e, prefix: fmt.Sprintf("%s/%d/", a.TopicID, a.Partition),
+		Assignment: a, engine: e, source: source, prefix: fmt.Sprintf("%s/%d/", a.TopicID, a.Partition),
 		joined: make(chan struct{}), stopped: make(chan struct{}),
 		unsaved: unsaved{index: map[unsavedKey]int{}},
 	}
-	p.ctx, p.cancel = context.WithCancelCause(e.ctx)
-	cursors := e.restore(p)
-	saved := slices.Clone(p.carried)
-	for i, t := range e.Targets {
-		saved = append(saved, cursors[i])
-		p.lanes = append(p.lanes, newLane(e.ctx, t, p, cursors[i]))
+	restored, err := e.restore(ctx, p)
+	if err != nil {
+		return nil, err
 	}
-	p.share = checkpoint.Share(checkpoint.DefaultLimit, saved)
+	// All that the log holds now was written under the epoch of its end, or before.
+	p.epochs.see(a.EndEpoch, a.LogEnd-1)
+	p.end.Store(a.LogEnd)
+	p.ctx, p.cancel = context.WithCancelCause(e.ctx)
+	for i, t := range e.Targets {
+		p.lanes = append(p.lanes, newLane(e.ctx, t, p, restored[i]))
+	}
+	p.share = checkpoint.Share(checkpoint.DefaultLimit, append(restored, p.carried...))
 	for _, l := range p.lanes {
 		l.next = l.cursor.Next()
 		p.liveNext = max(p.liveNext, l.next)
 	}
-	p.inbox = newInbox(p.liveNext, liveBytes, resume)
+	p.liveStart = p.liveNext
+	p.inbox = newInbox(p.liveNext, liveBytes, source.Resume)
 	p.feeding.Lock()
 	for i, l := range p.lanes {
 		if l.attached = l.next == p.liveNext; !l.attached {
@@ -114,68 +116,11 @@ func (e *Engine) Assign(a Assignment, resume func()) *Partition {
 	e.live[p] = struct{}{}
 	e.mu.Unlock()
 	go p.run()
-	return p
+	return p, nil
 }
 
 // liveBytes bounds the records between the live feed and a partition's goroutine.
 const liveBytes = 4 << 20
-
-// restore returns where each target's lane stands, in the order of the engine's
-// targets, and notes the lanes of targets that the engine lacks.
-func (e *Engine) restore(p *Partition) []checkpoint.Lane {
-	log := e.Logger.With("topic", p.Topic, "partition", p.Partition)
-	base := p.Committed
-	if base < 0 {
-		base = p.LogStart
-		log.Warn("the group has no committed offset here: every target starts at the beginning of the log", "offset", base)
-	}
-	saved := map[string]checkpoint.Lane{}
-	now := base
-	if p.Committed >= 0 {
-		cp, err := checkpoint.Decode(p.Metadata, p.Committed, p.TopicID)
-		switch {
-		case errors.Is(err, checkpoint.ErrEmpty):
-			log.Info("the commit carries no cursors: every target starts at the committed offset", "offset", base)
-		case err != nil:
-			log.Error("the commit's cursors are not usable: every target starts at the committed offset", "offset", base, "err", err)
-		default:
-			for _, l := range cp.Lanes {
-				saved[l.Name] = l
-				now = max(now, l.Cursor.Next())
-			}
-		}
-	}
-	lanes := make([]checkpoint.Lane, len(e.Targets))
-	for i, t := range e.Targets {
-		l, ok := saved[t.name]
-		if !ok { // a new target starts now: where the furthest of the others is
-			l = checkpoint.Lane{Name: t.name, Cursor: checkpoint.New(now), Control: -1}
-		}
-		delete(saved, t.name)
-		e.reportLost(&p.Assignment, t.name, l.Cursor, l.Cursor.Next(), p.LogStart)
-		l.Cursor.SettleRange(l.Cursor.Next(), p.LogStart)
-		lanes[i] = l
-	}
-	p.carried = slices.Collect(maps.Values(saved))
-	return lanes
-}
-
-// reportLost reports each range of the offsets from (inclusive) to (exclusive),
-// which have left the log, that a target had not settled.
-func (e *Engine) reportLost(a *Assignment, target string, c *checkpoint.Cursor, from, to int64) {
-	for from = c.NextUnsettled(from); from < to; {
-		end := to
-		for _, run := range c.Runs() {
-			if run.From > from {
-				end = min(end, run.From)
-			}
-		}
-		e.Logger.Error("records were deleted from the log before they were delivered: lost before delivery",
-			"topic", a.Topic, "partition", a.Partition, "target", target, "from", from, "to", end-1)
-		e.Metrics.Lost(target, end-from)
-		from = c.NextUnsettled(end)
-	}
-}
 
 func (e *Engine) released(p *Partition) {
 	e.mu.Lock()

@@ -42,8 +42,9 @@ func benchmarkEngine(b *testing.B, receipts bool) {
 			}
 		}, Tracer: testTracer(), Metrics: testMetrics(b), Logger: log,
 	})
-	resumed := make(chan struct{}, 1)
-	p := e.Assign(Assignment{Topic: "policies", TopicID: topicID, Committed: 0}, func() { resumed <- struct{}{} })
+	source := resumer{fakeLog: new(fakeLog), resumed: make(chan struct{}, 1)}
+	p, err := e.Assign(b.Context(), Assignment{Topic: "policies", TopicID: topicID, Committed: 0}, source)
+	require.NoError(b, err)
 	go func() {
 		defer close(committed)
 		for range commit {
@@ -61,7 +62,7 @@ func benchmarkEngine(b *testing.B, receipts bool) {
 	b.ResetTimer()
 	for i := 0; i < b.N; i += 1000 {
 		if p.Take(records[i:min(i+1000, b.N)], 0, int64(b.N)) {
-			<-resumed
+			<-source.resumed
 		}
 	}
 	conn.Wait()
@@ -71,6 +72,15 @@ func benchmarkEngine(b *testing.B, receipts bool) {
 	<-committed
 	require.NoError(b, e.Close(context.Background()))
 }
+
+// resumer tells when the live feed may go on.
+type resumer struct {
+	*fakeLog
+
+	resumed chan struct{}
+}
+
+func (r resumer) Resume() { r.resumed <- struct{}{} }
 
 // takesAll is a target at no distance.
 type takesAll struct{ sync.WaitGroup }

@@ -2,7 +2,9 @@ package delivery
 
 import (
 	"context"
+	"math"
 	"sync"
+	"time"
 
 	"github.com/hms-sme/policysync/pkg/event"
 )
@@ -24,6 +26,13 @@ func (f *memoryFeeds) append(records ...*event.Record) {
 	f.grown = make(chan struct{})
 }
 
+// replace has the log go on otherwise from the index i.
+func (f *memoryFeeds) replace(i int, records []*event.Record) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.log = append(f.log[:i:i], records...)
+}
+
 // counts returns how many feeds are open, and how many ever were.
 func (f *memoryFeeds) counts() (open, opened int) {
 	f.mu.Lock()
@@ -31,7 +40,9 @@ func (f *memoryFeeds) counts() (open, opened int) {
 	return f.open, f.opened
 }
 
-func (f *memoryFeeds) Open(_ string, from event.Position, take func(records []*event.Record, start, end int64) bool) (Feed, error) {
+func (f *memoryFeeds) Open(_ string, from event.Position,
+	take func(records []*event.Record, start, end int64) bool, _ func(error),
+) (Feed, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &memoryFeed{cancel: cancel, resumed: make(chan struct{}, 1), done: make(chan struct{})}
 	f.mu.Lock()
@@ -60,7 +71,10 @@ func (f *memoryFeeds) serve(ctx context.Context, m *memoryFeed, from int64, take
 			}
 		}
 		wait := f.grown
-		end := f.log[len(f.log)-1].Offset + 1
+		end := int64(0)
+		if n := len(f.log); n > 0 {
+			end = f.log[n-1].Offset + 1
+		}
 		f.mu.Unlock()
 		if len(some) > 0 {
 			from = some[len(some)-1].Offset + 1
@@ -75,6 +89,33 @@ func (f *memoryFeeds) serve(ctx context.Context, m *memoryFeed, from int64, take
 		}
 	}
 }
+
+// fakeLog is what the broker knows of a partition's log.
+type fakeLog struct {
+	// ends are where the records of each epoch end; others are as long as anybody asks.
+	ends map[int32]int64
+	// times are the offsets of times.
+	times   map[time.Time]int64
+	fail    error
+	resumed int
+	// diverged are the reasons for which an assignment had to end.
+	diverged []error
+}
+
+func (l *fakeLog) EpochEnd(_ context.Context, epoch int32) (int64, error) {
+	if end, ok := l.ends[epoch]; ok {
+		return end, l.fail
+	}
+	return math.MaxInt64, l.fail
+}
+
+func (l *fakeLog) OffsetAt(_ context.Context, at time.Time) (int64, error) {
+	return l.times[at], l.fail
+}
+
+func (l *fakeLog) Resume() { l.resumed++ }
+
+func (l *fakeLog) Diverged(cause error) { l.diverged = append(l.diverged, cause) }
 
 type memoryFeed struct {
 	cancel  context.CancelFunc

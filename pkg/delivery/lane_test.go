@@ -78,7 +78,7 @@ func TestCheckpointHoldsWhatIsNotDelivered(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, resumeFrom(offset, meta))
-		require.Equal(t, int64(3), r.p.Start())
+		require.Equal(t, int64(3), r.next)
 		r.publish("stuck", "d", "stuck", "e")
 		r.settlesAll(time.Second)
 		require.Equal(t, []int64{3, 5}, r.targets[0].offsets(""), "4 and 6 were settled before the restart")
@@ -211,7 +211,7 @@ func TestFullWindowHoldsTheFeed(t *testing.T) {
 		require.True(t, r.p.inbox.full, "the feed is told to pause")
 		close(block)
 		r.settlesAll(time.Minute)
-		require.Equal(t, 1, r.resumed)
+		require.Equal(t, 1, r.log.resumed)
 		c.inOrder(t)
 	})
 }

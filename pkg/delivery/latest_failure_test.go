@@ -133,7 +133,8 @@ func TestLatestReplacesWhatWasCancelled(t *testing.T) {
 			}
 			return nil
 		})
-		other := r.Assign(Assignment{Topic: "policies", TopicID: topicID, Partition: 1}, func() {})
+		other, err := r.Assign(t.Context(), Assignment{Topic: "policies", TopicID: topicID, Partition: 1}, r.log)
+		require.NoError(t, err)
 		r.push("a")
 		moved := record(0, "b")
 		moved.Partition = 1

@@ -44,7 +44,7 @@ func (p *Partition) feed(r arrival) error {
 	}
 	ctx, span := p.engine.Tracer.StartProcess(p.ctx, r.Record)
 	defer span.End()
-	ev, verdicts, err := p.judge(ctx, r.Record)
+	ev, verdicts, err := p.judge(ctx, r.Record, true)
 	if err != nil {
 		return err
 	}
@@ -132,26 +132,28 @@ func (p *Partition) lanesJoined() <-chan struct{} {
 	return p.joined
 }
 
-// judge decodes and routes a record of the live feed. What no target can have is one
-// dead letter for the record, and so is each name that no target has. A lane that
-// reads the record by a catch-up feed finds it written: the live feed, of this or an
-// earlier assignment, was there before.
-func (p *Partition) judge(ctx context.Context, r *event.Record) (*event.Event, []route.Verdict, error) {
-	ev, err := p.engine.read(ctx, p, r)
-	switch {
-	case p.ctx.Err() != nil:
+// judge decodes and routes a record. With bury set, what no target can have is one
+// dead letter for the record, and so is each name that no target has; ev is nil if
+// the record can't be read.
+func (p *Partition) judge(ctx context.Context, r *event.Record, bury bool) (ev *event.Event, verdicts []route.Verdict, err error) {
+	ev, unreadable := p.engine.read(ctx, p, r)
+	if p.ctx.Err() != nil {
 		return nil, nil, context.Cause(p.ctx)
-	case err != nil:
-		p.engine.Metrics.Undecodable(r.Topic)
-		return nil, slices.Repeat([]route.Verdict{{Err: err}}, len(p.lanes)), p.letter(ctx, r, nil, "", err)
+	}
+	if unreadable != nil {
+		if bury {
+			p.engine.Metrics.Undecodable(r.Topic)
+			err = p.letter(ctx, r, nil, "", unreadable)
+		}
+		return nil, slices.Repeat([]route.Verdict{{Err: unreadable}}, len(p.lanes)), err
 	}
 	decision := p.engine.Router.Route(ev)
 	for _, name := range decision.Unknown {
-		if err := p.letter(ctx, r, ev, name, unknownTarget(name)); err != nil {
-			return nil, nil, err
+		if bury && err == nil {
+			err = p.letter(ctx, r, ev, name, unknownTarget(name))
 		}
 	}
-	return ev, decision.Targets, nil
+	return ev, decision.Targets, err
 }
 
 // give offers one lane its part of a record; ev is nil if the record was buried. A

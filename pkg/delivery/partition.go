@@ -3,7 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
-	"slices"
+	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -26,8 +26,30 @@ type Assignment struct {
 	Committed int64
 	// Metadata is the string that was committed with it.
 	Metadata string
-	// LogStart is the first offset that the log still holds.
-	LogStart int64
+	// LogStart is the first offset that the log still holds, LogEnd the one that the
+	// next record will get, EndEpoch the leader epoch there, -1 if unknown.
+	LogStart, LogEnd int64
+	EndEpoch         int32
+	// Added: there is no committed offset, but the group has committed others of the
+	// topic.
+	Added bool
+}
+
+// Source is what a Partition asks of the one who assigned it. An error of it is for
+// that one: it has Assign fail.
+type Source interface {
+	// EpochEnd returns the first offset that was not written under a leader epoch or
+	// an earlier one; -1 if the log has never known that epoch (KIP-101).
+	EpochEnd(ctx context.Context, epoch int32) (int64, error)
+	// OffsetAt returns the first offset whose record is not older than a time, the
+	// log's end if there is none.
+	OffsetAt(ctx context.Context, at time.Time) (int64, error)
+	// Resume lets the live feed, which is paused, go on.
+	Resume()
+	// Diverged tells, once, that the log is another than the one that was read: it was
+	// cut, or made anew. The source ends the Partition and assigns another, which
+	// finds out what of the cursors still holds. It does not wait.
+	Diverged(cause error)
 }
 
 // Partition is one assignment of a partition: a lasting goroutine that decodes and
@@ -36,6 +58,7 @@ type Assignment struct {
 type Partition struct {
 	Assignment
 	engine *Engine
+	source Source
 	prefix string // of the ids of its records
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -53,9 +76,9 @@ type Partition struct {
 	joined   chan struct{} // closed when a lane attaches, and then made anew
 	catching sync.WaitGroup
 
-	// epochMu guards epochs: those of the records of the live feed, ascending.
-	epochMu sync.Mutex
-	epochs  []epochStart
+	liveStart int64 // where the live feed began
+	epochs    epochs
+	diverged  atomic.Bool // nothing more is taken from any feed
 
 	unsaved unsaved
 	end     atomic.Int64 // the log's end as last seen
@@ -64,29 +87,41 @@ type Partition struct {
 	stopped chan struct{}
 }
 
-type epochStart struct {
-	offset int64
-	epoch  int32
-}
-
 // Start is the offset that the live feed must begin with: the highest cursor, so
-// that no target waits for the backlog of another. It is asked before the first Take.
-func (p *Partition) Start() int64 { return p.liveNext }
+// that no target waits for the backlog of another. The epoch is one under which the
+// log held all below it, -1 if none is known.
+func (p *Partition) Start() (offset int64, epoch int32) {
+	return p.liveStart, p.epochs.at(p.liveStart - 1)
+}
 
 // Take queues the next records of the live feed, at least one, in order, with the
 // log's first offset and its end (the offset that the next record will get) as the
 // broker gave them. It never waits. It returns true if the feed must pause the
 // partition until it is resumed.
 func (p *Partition) Take(records []*event.Record, start, end int64) (pause bool) {
-	p.end.Store(end)
-	p.epochMu.Lock()
+	return p.admit(records, end) && p.inbox.put(records, start)
+}
+
+// admit looks at what a feed brings. It returns false if nothing of it may be used.
+func (p *Partition) admit(records []*event.Record, end int64) bool {
 	for _, r := range records {
-		if n := len(p.epochs); n == 0 || p.epochs[n-1].epoch != r.LeaderEpoch {
-			p.epochs = append(p.epochs, epochStart{r.Offset, r.LeaderEpoch})
+		if !p.epochs.see(r.LeaderEpoch, r.Offset) {
+			p.Diverge(fmt.Errorf("offset %d was written again, under leader epoch %d", r.Offset, r.LeaderEpoch))
 		}
 	}
-	p.epochMu.Unlock()
-	return p.inbox.put(records, start)
+	if p.diverged.Load() {
+		return false
+	}
+	p.end.Store(end)
+	return true
+}
+
+// Diverge tells that a feed found the log to be another than the one it was reading.
+// Nothing more is taken from any feed.
+func (p *Partition) Diverge(cause error) {
+	if p.diverged.CompareAndSwap(false, true) {
+		p.source.Diverged(cause)
+	}
 }
 
 // recordID names a record for ever: topic id, partition and offset.
@@ -110,8 +145,8 @@ func (p *Partition) Dirty() bool { return p.dirty.Load() > 0 }
 
 // Commit is what a checkpoint commits.
 type Commit struct {
-	// Offset is the lowest cursor, Epoch the leader epoch of the record before it, -1
-	// if unknown.
+	// Offset is the lowest cursor, Epoch a leader epoch under which the log held all
+	// below it, -1 if unknown.
 	Offset int64
 	Epoch  int32
 	// Metadata holds all cursors.
@@ -140,25 +175,17 @@ func (p *Partition) Checkpoint() (Commit, error) {
 		highest = max(highest, lane.Cursor.Highest())
 		cp.Lanes = append(cp.Lanes, lane)
 	}
-	cp.Lanes = append(cp.Lanes, p.carried...)
-	cp.LeaderEpoch = p.epochAt(highest - 1)
+	for _, lane := range p.carried { // which holds back nobody, so its next may be below
+		highest = max(highest, lane.Cursor.Highest())
+		cp.Lanes = append(cp.Lanes, lane)
+	}
+	cp.LeaderEpoch = p.epochs.at(highest - 1)
 	metadata, cut, err := checkpoint.Encode(&cp, checkpoint.DefaultLimit)
 	if len(cut) > 0 {
 		p.engine.Logger.Warn("checkpoint has no room for all that settled out of order; a restart would repeat some pushes",
 			"topic", p.Topic, "partition", p.Partition, "targets", cut)
 	}
-	return Commit{cp.Committed, p.epochAt(cp.Committed - 1), metadata, p.unsaved.list}, err
-}
-
-func (p *Partition) epochAt(offset int64) int32 {
-	p.epochMu.Lock()
-	defer p.epochMu.Unlock()
-	for _, start := range slices.Backward(p.epochs) {
-		if start.offset <= offset {
-			return start.epoch
-		}
-	}
-	return -1
+	return Commit{cp.Committed, p.epochs.at(cp.Committed - 1), metadata, p.unsaved.list}, err
 }
 
 // Drain ends the partition: it takes no more records, starts no more attempts,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -37,9 +38,9 @@ type rig struct {
 	targets []*recordingConnector
 	letters *recordingLetters
 	feeds   *memoryFeeds
+	log     *fakeLog
 	commits int
 	next    int64
-	resumed int
 }
 
 type rigOption func(*rigConfig)
@@ -49,6 +50,8 @@ type rigConfig struct {
 	start    Assignment
 	ratio    float64
 	history  []*event.Record
+	log      *fakeLog
+	out      io.Writer
 }
 
 // defaults are the documented ones.
@@ -78,6 +81,13 @@ func resumeFrom(offset int64, meta string) rigOption {
 
 func logStart(offset int64) rigOption { return func(c *rigConfig) { c.start.LogStart = offset } }
 
+func assigned(change func(*Assignment)) rigOption { return func(c *rigConfig) { change(&c.start) } }
+
+// onLog is what the broker says of the log.
+func onLog(l *fakeLog) rigOption { return func(c *rigConfig) { c.log = l } }
+
+func logTo(w io.Writer) rigOption { return func(c *rigConfig) { c.out = w } }
+
 // history is what the log holds before the live feed begins.
 func history(log []*event.Record) rigOption { return func(c *rigConfig) { c.history = log } }
 
@@ -86,15 +96,15 @@ var topicID = event.TopicID{1, 2, 3}
 // newRig must be called inside a synctest bubble.
 func newRig(t *testing.T, opts ...rigOption) *rig {
 	t.Helper()
-	c := rigConfig{ratio: 0.5, start: Assignment{Topic: "policies", TopicID: topicID, Committed: 0}}
+	c := rigConfig{ratio: 0.5, log: &fakeLog{}, out: io.Discard, start: Assignment{Topic: "policies", TopicID: topicID, Committed: 0}}
 	for _, o := range opts {
 		o(&c)
 	}
 	if c.settings == nil {
 		c.settings = []Settings{defaults()}
 	}
-	r := &rig{t: t, letters: &recordingLetters{}, feeds: &memoryFeeds{log: c.history, grown: make(chan struct{})}}
-	log := slog.New(slog.DiscardHandler)
+	r := &rig{t: t, log: c.log, letters: &recordingLetters{}, feeds: &memoryFeeds{log: c.history, grown: make(chan struct{})}}
+	log := slog.New(slog.NewTextHandler(c.out, nil))
 	var targets []*Target
 	for i, s := range c.settings {
 		conn := &recordingConnector{}
@@ -113,13 +123,24 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 		Letters: r.letters, Feeds: r.feeds, Receipts: true, CommitEvery: 250, CommitNow: func() { r.commits++ },
 		Tracer: testTracer(), Metrics: testMetrics(t), Logger: log,
 	})
-	r.p = r.Assign(c.start, func() { r.resumed++ })
-	r.next = r.p.Start()
+	r.assign(c.start)
 	t.Cleanup(func() {
 		r.p.Abort()
 		require.NoError(t, r.Close(context.Background()))
 	})
 	return r
+}
+
+// assign begins an assignment.
+func (r *rig) assign(a Assignment) {
+	r.t.Helper()
+	if a.LogEnd == 0 {
+		a.LogEnd = a.Committed
+	}
+	var err error
+	r.p, err = r.Assign(r.t.Context(), a, r.log)
+	require.NoError(r.t, err)
+	r.next, _ = r.p.Start()
 }
 
 // publish gives the partition one record per key, at the next offsets.

@@ -13,6 +13,9 @@ import (
 // Settings are what every target may set, whatever its connector. The tags name
 // the keys and defaults of the config; a bound is inclusive.
 type Settings struct {
+	// Start is where the target begins when no checkpoint knows it: "now" (at the
+	// highest cursor of the others), "earliest", a date or a time.
+	Start Start `yaml:"start" default:"now"`
 	// Deliver is "every": push each version; or "latest": a newer version replaces one
 	// of its key that waits or backs off, so that after an outage the target catches up
 	// by keys and not by events. It never sees what was replaced.

@@ -36,7 +36,9 @@ func NewCatchUps(c Config, log *slog.Logger) *CatchUps {
 }
 
 // Open implements [delivery.Feeds].
-func (c *CatchUps) Open(target string, from event.Position, take func(records []*event.Record, start, end int64) bool) (delivery.Feed, error) {
+func (c *CatchUps) Open(target string, from event.Position,
+	take func(records []*event.Record, start, end int64) bool, diverge func(cause error),
+) (delivery.Feed, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	client := c.clients[target]
@@ -52,8 +54,8 @@ func (c *CatchUps) Open(target string, from event.Position, take func(records []
 	}
 	client.open++
 	o := &openFeed{all: c, client: client, target: target, id: partition{from.Topic, from.Partition}}
-	o.reader = &reader{topicID: from.TopicID, take: take}
-	client.add(o.id, o.reader, from.Offset)
+	o.reader = &reader{topicID: from.TopicID, take: take, diverge: diverge}
+	client.add(o.id, o.reader, from.Offset, from.LeaderEpoch)
 	return o, nil
 }
 

@@ -3,11 +3,13 @@ package kafka
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/hms-sme/policysync/pkg/event"
@@ -25,8 +27,10 @@ type feed struct {
 	polled atomic.Int64 // when the last poll ended, unix nanoseconds
 	done   chan struct{}
 
-	// readers belongs to the polling goroutine.
+	// readers and topics, the ids under which topics are read, belong to the polling
+	// goroutine.
 	readers map[partition]*reader
+	topics  map[string]event.TopicID
 
 	// mu guards the commands for the polling goroutine and how to wake it.
 	mu       sync.Mutex
@@ -42,10 +46,16 @@ type partition struct {
 
 // reader is who gets the records of a partition. Take gets them in order, with the
 // log's first offset and its end, and never waits; it returns true to have the
-// partition paused.
+// partition paused. Diverge is told that the log is another than the one that was read
+// so far.
 type reader struct {
 	topicID event.TopicID
 	take    func(records []*event.Record, start, end int64) (pause bool)
+	diverge func(cause error)
+
+	// next, one past the last offset that was handed over, belongs to the polling
+	// goroutine.
+	next int64
 }
 
 // pollEvery is how often the polling goroutine shows that it lives when there is
@@ -63,7 +73,7 @@ func newFeed(c *Config, log *slog.Logger, sizes ...kgo.Opt) (*feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &feed{client: client, log: log, done: make(chan struct{}), readers: map[partition]*reader{}}
+	f := &feed{client: client, log: log, done: make(chan struct{}), readers: map[partition]*reader{}, topics: map[string]event.TopicID{}}
 	f.polled.Store(time.Now().UnixNano())
 	go f.run()
 	return f, nil
@@ -79,12 +89,18 @@ func (f *feed) do(command func()) {
 	}
 }
 
-// add begins to read a partition.
-func (f *feed) add(id partition, r *reader, start int64) {
+// add begins to read a partition. All below start was written under the given leader
+// epoch or an earlier one, which the broker is asked to confirm unless it is -1.
+func (f *feed) add(id partition, r *reader, start int64, epoch int32) {
 	f.do(func() {
+		r.next = start
 		f.readers[id] = r
+		if known, ok := f.topics[id.topic]; ok && known != r.topicID { // kgo keeps to the id that it knows
+			f.client.PurgeTopicsFromConsuming(id.topic)
+		}
+		f.topics[id.topic] = r.topicID
 		f.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{
-			id.topic: {id.id: kgo.NewOffset().At(start)},
+			id.topic: {id.id: kgo.NewOffset().At(start).WithEpoch(epoch)},
 		})
 	})
 }
@@ -129,12 +145,24 @@ func (f *feed) run() {
 		fetches := f.client.PollRecords(ctx, 10_000)
 		f.polled.Store(time.Now().UnixNano())
 		fetches.EachError(func(topic string, id int32, err error) {
-			if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+			r := f.readers[partition{topic, id}]
+			switch {
+			case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+			case r != nil && diverged(err):
+				r.diverge(err)
+			default:
 				f.log.Error("fetch records", "topic", topic, "partition", id, "err", err)
 			}
 		})
 		fetches.EachPartition(f.handOver)
 	}
+}
+
+// diverged reports whether err means that the log is another than before: the client
+// found it cut (KIP-320), or its topic was made anew.
+func diverged(err error) bool {
+	_, cut := errors.AsType[*kgo.ErrDataLoss](err)
+	return cut || errors.Is(err, kerr.UnknownTopicID)
 }
 
 // turn runs the waiting commands and returns the context of the next poll.
@@ -164,6 +192,12 @@ func (f *feed) handOver(t kgo.FetchTopicPartition) {
 	if r == nil || len(t.Records) == 0 {
 		return
 	}
+	// The client goes back by itself where a start lies beyond the log's end.
+	if first := t.Records[0].Offset; first < r.next {
+		r.diverge(fmt.Errorf("the log goes on at offset %d instead of %d", first, r.next))
+		return
+	}
+	r.next = t.Records[len(t.Records)-1].Offset + 1
 	records := make([]*event.Record, len(t.Records))
 	block := make([]event.Record, len(t.Records))
 	for i, record := range t.Records {

@@ -39,6 +39,7 @@ type Group struct {
 	// callbacks out while Join makes the member.
 	mu   sync.Mutex
 	live map[partition]*assignment
+	gone map[event.TopicID]bool // deleted while we read them; mu guards it too
 
 	// releasing has a revoke wait for a Stop that drains the same partitions: once
 	// the callback returns, the group gives them to another member.
@@ -50,6 +51,7 @@ type Group struct {
 	now        chan struct{} // asks for a commit before the interval is over
 	stop       chan struct{}
 	stopped    sync.WaitGroup
+	restarts   sync.WaitGroup
 	once       sync.Once
 }
 
@@ -59,9 +61,11 @@ type assignment struct {
 	id     partition
 	ctx    context.Context
 	cancel context.CancelFunc
-	// begun is closed when p is set, or will never be. Nil until offsets came.
+	// begun is closed when p and r are set, or will never be. Nil until offsets came.
+	// A restart sets all three anew.
 	begun chan struct{}
 	p     *delivery.Partition
+	r     *reader
 	// refused is why the last commit was, nil if it was not. Like a commit, it is
 	// guarded by Group.committing.
 	refused error
@@ -89,7 +93,7 @@ func Join(c Config, g GroupConfig) (*Group, error) {
 	group := &Group{
 		config: c, engine: g.Engine, drain: g.Drain, log: g.Logger, onDone: g.Committed, proof: g.Receipts,
 		session: &session{renew: func(sent time.Time) { g.Engine.Renew(sent.Add(g.Session)) }},
-		live:    map[partition]*assignment{}, now: make(chan struct{}, 1), stop: make(chan struct{}),
+		live:    map[partition]*assignment{}, gone: map[event.TopicID]bool{}, now: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	g.Engine.Renew(time.Time{}) // nothing starts before there is a session
 	balancer := kgo.Balancers(kgo.CooperativeStickyBalancer())
@@ -155,6 +159,7 @@ func (g *Group) assigned(_ context.Context, _ *kgo.Client, added map[string][]in
 func (g *Group) fetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	others := &census{g: g}
 	for _, group := range resp.Groups {
 		for _, t := range group.Topics {
 			for _, p := range t.Partitions {
@@ -167,7 +172,7 @@ func (g *Group) fetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetch
 					meta = *p.Metadata
 				}
 				a.begun = make(chan struct{})
-				go g.begin(a, p.Offset, meta)
+				go g.begin(a, others, p.Offset, meta)
 			}
 		}
 	}
@@ -175,20 +180,13 @@ func (g *Group) fetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetch
 }
 
 // begin makes the Partition of an assignment and has it read.
-func (g *Group) begin(a *assignment, committed int64, meta string) {
+func (g *Group) begin(a *assignment, others *census, committed int64, meta string) {
 	defer close(a.begun)
 	for {
-		id, start, err := g.log0(a)
+		err := g.assign(a, others, delivery.Assignment{
+			Topic: a.id.topic, Partition: a.id.id, Committed: committed, Metadata: meta,
+		})
 		if err == nil {
-			r := &reader{topicID: id}
-			a.p = g.engine.Assign(delivery.Assignment{
-				Topic: a.id.topic, TopicID: id, Partition: a.id.id,
-				Committed: committed, Metadata: meta, LogStart: start,
-			}, func() { g.feed.resume(a.id, r) })
-			from := a.p.Start()
-			g.log.Info("partition assigned", "topic", a.id.topic, "partition", a.id.id, "committed", committed, "start", from)
-			r.take = a.p.Take
-			g.feed.add(a.id, r, from)
 			return
 		}
 		g.log.Warn("learn about an assigned partition; trying again", "topic", a.id.topic, "partition", a.id.id, "err", err)
@@ -200,24 +198,27 @@ func (g *Group) begin(a *assignment, committed int64, meta string) {
 	}
 }
 
-// log0 asks for the topic's id and the first offset that the log holds.
-func (g *Group) log0(a *assignment) (event.TopicID, int64, error) {
-	topics, err := g.admin.ListTopics(a.ctx, a.id.topic)
+func (g *Group) assign(a *assignment, others *census, as delivery.Assignment) error {
+	if err := g.survey(a.ctx, &as); err != nil {
+		return err
+	}
+	if as.Committed < 0 {
+		var err error
+		if as.Added, err = others.reads(a.ctx, as.Topic); err != nil {
+			return err
+		}
+	}
+	r := &reader{topicID: as.TopicID}
+	p, err := g.engine.Assign(a.ctx, as, source{g, a, r})
 	if err != nil {
-		return event.TopicID{}, 0, fmt.Errorf("describe topic: %w", err)
+		return err
 	}
-	if err := topics.Error(); err != nil {
-		return event.TopicID{}, 0, fmt.Errorf("describe topic: %w", err)
-	}
-	starts, err := g.admin.ListStartOffsets(a.ctx, a.id.topic)
-	if err != nil {
-		return event.TopicID{}, 0, fmt.Errorf("list start offsets: %w", err)
-	}
-	start, ok := starts.Lookup(a.id.topic, a.id.id)
-	if !ok || start.Err != nil {
-		return event.TopicID{}, 0, errors.Join(errors.New("list start offsets: partition has none"), start.Err)
-	}
-	return event.TopicID(topics[a.id.topic].ID), start.Offset, nil
+	a.p, a.r = p, r
+	from, epoch := p.Start()
+	g.log.Info("partition assigned", "topic", as.Topic, "partition", as.Partition, "committed", as.Committed, "start", from)
+	r.take, r.diverge = p.Take, p.Diverge
+	g.feed.add(a.id, r, from, epoch)
+	return nil
 }
 
 // release ends assignments. Revoked ones are drained and committed; lost ones
@@ -312,6 +313,7 @@ func (g *Group) Stop(leave bool) {
 			}
 		}
 		g.feed.close()
+		g.restarts.Wait()
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -87,17 +88,43 @@ func (p *process) assign(s *seat) {
 	}
 	w.check.assigned(t)
 	given := delivery.Assignment{
-		Topic: topic, TopicID: topicID, Partition: int32(s.log.id), Committed: s.offset, Metadata: s.meta, LogStart: s.log.start,
+		Topic: topic, TopicID: topicID, Partition: int32(s.log.id), Committed: s.offset, Metadata: s.meta,
+		LogStart: s.log.start, LogEnd: s.log.end(), EndEpoch: s.log.epoch,
 	}
 	h := &holding{tenure: t}
 	p.tenures[s.log.id], p.holds[s.log.id] = t, h
 	w.note("member %d life %d is assigned partition %d from %d, fence %d", p.member, p.life, s.log.id, s.offset, s.fence)
 	w.mu.Unlock()
-	ready := make(chan struct{})
-	h.part = p.engine.Assign(given, func() { <-ready; h.live.Resume() })
-	h.live = w.read(s.log.id, h.part.Start(), h.part.Take)
-	close(ready)
+	src := origin{h, make(chan struct{})}
+	part, err := p.engine.Assign(context.Background(), given, src)
+	if err != nil {
+		panic(err) // src gives none
+	}
+	h.part = part
+	from, _ := part.Start()
+	h.live = w.read(s.log.id, from, part.Take)
+	close(src.ready)
 }
+
+// origin is what a Partition may ask. No log of the simulation is ever cut.
+type origin struct {
+	h     *holding
+	ready chan struct{}
+}
+
+// EpochEnd implements [delivery.Source].
+func (origin) EpochEnd(context.Context, int32) (int64, error) { return math.MaxInt64, nil }
+
+// OffsetAt implements [delivery.Source].
+func (origin) OffsetAt(context.Context, time.Time) (int64, error) {
+	panic("no target starts at a time")
+}
+
+// Resume implements [delivery.Source].
+func (o origin) Resume() { <-o.ready; o.h.live.Resume() }
+
+// Diverged implements [delivery.Source].
+func (origin) Diverged(cause error) { panic(cause) }
 
 // owns reports whether a tenure of the process is the present one. World.mu is held.
 func (p *process) owns(t *tenure) bool { return t.seat.owner == p && t.seat.fence == t.fence }

@@ -92,7 +92,7 @@ func (f *feed) Close() {
 }
 
 // Open implements [delivery.Feeds].
-func (p *process) Open(_ string, from event.Position, take func([]*event.Record, int64, int64) bool) (delivery.Feed, error) {
+func (p *process) Open(_ string, from event.Position, take func([]*event.Record, int64, int64) bool, _ func(error)) (delivery.Feed, error) {
 	p.w.mu.Lock()
 	p.opened++
 	refused := p.w.oneIn(8, forFeed, p.member, p.life, p.opened)

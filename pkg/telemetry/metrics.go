@@ -20,6 +20,7 @@ type Metrics struct {
 	holds       *counter
 	turns       *counter
 	lost        *counter
+	truncations *counter
 	records     *counter
 	commits     *counter
 	push        *histogram
@@ -52,6 +53,9 @@ func NewMetrics(p metric.MeterProvider, targets, topics []string) (*Metrics, err
 		lost: b.counter("policysync.records.lost", "{record}",
 			"Offsets that left the log before the target got them.",
 			target),
+		truncations: b.counter("policysync.log.truncations", "{truncation}",
+			"Times that a log was found to end, or to be written anew, below what targets had settled; they then go back.",
+			dimension{labelTopic, topics}),
 		records: b.counter("policysync.records", "{record}",
 			"Records read, by whether they could be decoded. An undecodable one is one dead letter.",
 			dimension{labelTopic, topics}, dimension{labelOutcome, recordOutcomes()}),
@@ -96,6 +100,9 @@ func (m *Metrics) BreakerTurned(target, state string) { m.turns.add(1, target, s
 
 // Lost counts offsets that left the log before the target got them.
 func (m *Metrics) Lost(target string, records int64) { m.lost.add(records, target, "") }
+
+// Truncated counts a log that was cut below what targets had settled.
+func (m *Metrics) Truncated(topic string) { m.truncations.add(1, topic, "") }
 
 // Decoded counts a record that could be read.
 func (m *Metrics) Decoded(topic string) { m.records.add(1, topic, "decoded") }

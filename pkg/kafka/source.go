@@ -1,0 +1,197 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/hms-sme/policysync/pkg/delivery"
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// source is what one Partition asks of the broker and of the group.
+type source struct {
+	g *Group
+	a *assignment
+	r *reader
+}
+
+var _ delivery.Source = source{}
+
+// EpochEnd implements [delivery.Source].
+func (s source) EpochEnd(ctx context.Context, epoch int32) (int64, error) {
+	var req kadm.OffsetForLeaderEpochRequest
+	req.Add(s.a.id.topic, s.a.id.id, epoch)
+	resp, err := s.g.admin.OffsetForLeaderEpoch(ctx, req)
+	end := resp[s.a.id.topic][s.a.id.id]
+	if err = errors.Join(err, end.Err); err != nil {
+		return 0, fmt.Errorf("ask for the end of leader epoch %d: %w", epoch, err)
+	}
+	return end.EndOffset, nil
+}
+
+// OffsetAt implements [delivery.Source].
+func (s source) OffsetAt(ctx context.Context, at time.Time) (int64, error) {
+	offsets, err := s.g.admin.ListOffsetsAfterMilli(ctx, at.UnixMilli(), s.a.id.topic)
+	o, err := listed(offsets, err, s.a.id)
+	return o.Offset, err
+}
+
+// Resume implements [delivery.Source].
+func (s source) Resume() { s.g.feed.resume(s.a.id, s.r) }
+
+// Diverged implements [delivery.Source].
+func (s source) Diverged(cause error) {
+	s.g.restarts.Go(func() { s.g.restart(s, cause) })
+}
+
+// listed picks one partition from a list of offsets.
+func listed(offsets kadm.ListedOffsets, err error, id partition) (kadm.ListedOffset, error) {
+	o, ok := offsets.Lookup(id.topic, id.id)
+	switch {
+	case err != nil:
+	case !ok:
+		err = errors.New("partition has none")
+	default:
+		err = o.Err
+	}
+	if err != nil {
+		return o, fmt.Errorf("list offsets: %w", err)
+	}
+	return o, nil
+}
+
+// survey completes an assignment with what the cluster knows of the partition.
+func (g *Group) survey(ctx context.Context, a *delivery.Assignment) error {
+	topics, err := g.admin.ListTopics(ctx, a.Topic)
+	if err == nil {
+		err = topics.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("describe topic: %w", err)
+	}
+	a.TopicID = event.TopicID(topics[a.Topic].ID)
+	id := partition{a.Topic, a.Partition}
+	offsets, err := g.admin.ListStartOffsets(ctx, a.Topic)
+	start, err := listed(offsets, err, id)
+	if err != nil {
+		return err
+	}
+	offsets, err = g.admin.ListEndOffsets(ctx, a.Topic)
+	end, err := listed(offsets, err, id)
+	if err != nil {
+		return err
+	}
+	a.LogStart, a.LogEnd, a.EndEpoch = start.Offset, end.Offset, end.LeaderEpoch
+	return nil
+}
+
+// restart ends a Partition whose log is another than the one it was reading, and
+// begins another with its cursors, which are held against the log then. What settles
+// while the first is drained counts, as far as the log still has it.
+func (g *Group) restart(s source, cause error) {
+	a := s.a
+	g.mu.Lock()
+	before := a.begun
+	g.mu.Unlock()
+	<-before
+	g.committing.Lock() // no commit in flight looks at the Partition
+	g.mu.Lock()
+	ours := g.live[a.id] == a && a.r == s.r && a.begun == before
+	if ours {
+		a.begun = make(chan struct{})
+	}
+	g.mu.Unlock()
+	g.committing.Unlock()
+	if !ours {
+		return // released, or restarted already
+	}
+	p := a.p
+	g.log.Error("the log is not the one that was read; its end is looked for", "topic", a.id.topic, "partition", a.id.id, "err", cause)
+	g.feed.remove([]partition{a.id})
+	p.Drain(g.drain)
+	if errors.Is(cause, kerr.UnknownTopicID) {
+		a.p = nil
+		close(a.begun)
+		g.joinAgain(a.id.topic, p.TopicID)
+		return
+	}
+	// What settled is committed as it is; whoever begins with it, here or elsewhere,
+	// finds the same.
+	if c, ok := g.commitDrained(a); ok {
+		a.p = nil
+		g.begin(a, nil, c.Offset, c.Metadata)
+		return
+	}
+	a.p = nil
+	close(a.begun)
+}
+
+// commitDrained commits what a Partition that has ended settled, and returns it. It
+// tries until the assignment ends.
+func (g *Group) commitDrained(a *assignment) (delivery.Commit, bool) {
+	for {
+		g.committing.Lock()
+		g.send([]*assignment{a}, g.isLive)
+		g.committing.Unlock()
+		if !a.p.Dirty() {
+			c, err := a.p.Checkpoint()
+			if err != nil { // send has logged it; the last commit counts
+				c = delivery.Commit{Offset: a.p.Committed, Metadata: a.p.Metadata}
+			}
+			return c, true
+		}
+		select {
+		case <-a.ctx.Done():
+			return delivery.Commit{}, false
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// joinAgain takes a topic that was deleted, and perhaps created again, out of the
+// member's subscription and back into it: kgo does neither fetch nor commit under
+// another topic id before. The group then assigns what there is.
+func (g *Group) joinAgain(topic string, id event.TopicID) {
+	g.mu.Lock()
+	done := g.gone[id]
+	g.gone[id] = true
+	g.mu.Unlock()
+	if !done {
+		g.member.PurgeTopicsFromConsuming(topic)
+		g.member.AddConsumeTopics(topic)
+	}
+}
+
+// census finds out whether the group reads a topic already, for the partitions that
+// are assigned together: none of them counts as committed before all have asked.
+type census struct {
+	g *Group
+
+	mu      sync.Mutex
+	commits kadm.OffsetResponses
+}
+
+// reads reports whether the group has committed any partition of a topic.
+func (c *census) reads(ctx context.Context, topic string) (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.commits == nil {
+		commits, err := c.g.admin.FetchOffsets(ctx, c.g.config.Group)
+		if err != nil {
+			return false, fmt.Errorf("fetch offsets of the group: %w", err)
+		}
+		c.commits = commits
+	}
+	for _, commit := range c.commits[topic] {
+		if commit.At >= 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
