@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/event"
@@ -110,10 +111,26 @@ func (p *Partition) readOn(i int) error {
 		if err := p.awaitSaved(p.ctx); err != nil {
 			return err
 		}
+		if err := l.t.readBytes(p.ctx, r.Size()); err != nil {
+			return err
+		}
 		if took, err := p.feedOne(i, r); !took || err != nil || l.next >= p.passed() {
 			return err
 		}
 	}
+}
+
+// readBytes waits until the catch-up feeds of the target, over all partitions, may read
+// n more bytes.
+func (t *Target) readBytes(ctx context.Context, n int) error {
+	for t.reading != nil && n > 0 {
+		some := min(n, t.reading.Burst()) // a record may be larger than a second's worth
+		if err := t.reading.WaitN(ctx, some); err != nil {
+			return fmt.Errorf("wait for catch_up.max_bytes_per_second: %w", err)
+		}
+		n -= some
+	}
+	return nil
 }
 
 // passed is the offset up to which (exclusive) the live feed has come.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -123,6 +124,39 @@ func TestLastAttachedLaneIsWaitedFor(t *testing.T) {
 		require.False(t, r.attached(last))
 		r.targets[last].set(accepted)
 		r.settlesAll(time.Minute)
+	})
+}
+
+// What a target reads to catch up is bounded, in bytes, and what the others read is not.
+func TestCatchUpReadsSlowlyIfAsked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		size := record(1000, "k000").Size()
+		r := newRig(t, withTarget(nil), withTarget(func(s *Settings) {
+			smallWindow(s)
+			s.CatchUp.MaxBytesPerSecond = connector.Bytes(size * 10)
+		}))
+		slow := r.targets[1]
+		slow.set(refused)
+		for i := range 500 {
+			r.publish(fmt.Sprintf("k%03d", i))
+		}
+		<-time.After(time.Minute)
+		slow.set(accepted)
+		began := time.Now()
+		for len(slow.offsets("")) < 500 {
+			<-time.After(100 * time.Millisecond)
+		}
+		took := time.Since(began)
+		require.Greater(t, took, 40*time.Second)
+		require.Less(t, took, 70*time.Second, "a second's worth may go at once, and the breaker has to close")
+
+		slow.set(refused) // and a record larger than that is read all the same
+		r.publish(slices.Repeat([]string{"k"}, 20)...)
+		r.publish(strings.Repeat("k", size*25))
+		<-time.After(time.Minute)
+		slow.set(accepted)
+		r.settlesAll(2 * time.Minute)
 	})
 }
 

@@ -81,7 +81,8 @@ type Batch struct {
 	Linger time.Duration `yaml:"linger" default:"0s" min:"0s"`
 }
 
-// CatchUp bounds what a catch-up feed reads; 0 means no bound.
+// CatchUp bounds what the catch-up feeds of a target read in this process, over all
+// partitions; 0 means no bound.
 type CatchUp struct {
-	MaxBytesPerSecond connector.Bytes `yaml:"max_bytes_per_second" default:"0" min:"0" later:"true"`
+	MaxBytesPerSecond connector.Bytes `yaml:"max_bytes_per_second" default:"0" min:"0"`
 }

@@ -33,6 +33,7 @@ type Target struct {
 	prepare  connector.Preparer       // nil if the connector has none
 	letters  Letters
 	jitter   Jitter
+	reading  *rate.Limiter // of catch-up feeds, in bytes; nil: no bound
 	metrics  *telemetry.Metrics
 	log      *slog.Logger
 
@@ -112,6 +113,9 @@ func NewTarget(c TargetConfig) *Target {
 		lanes:  map[*Lane]struct{}{}, uncompiled: map[int]bool{}, tally: tally{settled: map[string]int64{}},
 	}
 	t.prepare, _ = c.Connector.(connector.Preparer)
+	if bytes := int(c.Settings.CatchUp.MaxBytesPerSecond); bytes > 0 {
+		t.reading = rate.NewLimiter(rate.Limit(bytes), bytes)
+	}
 	if c.Settings.Batch.Size > 1 {
 		t.batch, _ = c.Connector.(connector.BatchConnector)
 		_, t.ordered = c.Connector.(connector.OrderedBatch)
