@@ -68,7 +68,7 @@ func TestReadStatus(t *testing.T) {
 	require.NoError(t, kadm.NewClient(client).CommitAllOffsets(t.Context(), "sync", reset))
 	s := read(cfg)
 	require.Equal(t, ends[0], s.Targets[0].Lag)
-	require.Equal(t, []string{"policies/0: committed offset 0: no checkpoint"}, s.Problems)
+	require.Equal(t, []string{"policies/0: cursors not usable: committed offset 0: no checkpoint"}, s.Problems)
 }
 
 // Offsets that have settled above the lowest one, or that the log has lost, are no
@@ -87,6 +87,66 @@ func TestStatusOfAPartition(t *testing.T) {
 		{Target: "new", Configured: true, Lag: 10, Lanes: []LaneStatus{{Next: 20, End: 30, Lag: 10}}},
 		{Target: "gone", Lag: 10, Lanes: []LaneStatus{{Next: 20, End: 30, Lag: 10}}},
 	}, s.Targets))
+	require.Equal(t, []string{"/0: lost before delivery: the log starts at 5, target slow was at 3"}, s.Problems)
+}
+
+// What the log no longer has, or never had, is told before a member starts and acts on it.
+func TestStatusOfACutLog(t *testing.T) {
+	t.Parallel()
+	beyond := checkpoint.New(3)
+	require.NoError(t, beyond.Settle(12))
+	for _, row := range []struct {
+		committed int64
+		cursor    *checkpoint.Cursor
+		want      string
+	}{
+		{3, beyond, "policies/1: the log was cut: it ends at 10, and target slow has settled up to 12"},
+		{20, checkpoint.New(20), "policies/1: the log was cut: it ends at 10, and the committed offset is 20"},
+	} {
+		s := &Status{Targets: []TargetStatus{{Target: "slow", Configured: true}}}
+		s.add(&kafka.PartitionProgress{
+			Topic: "policies", Partition: 1, End: 10, Committed: row.committed, Lanes: []checkpoint.Lane{{Name: "slow", Cursor: row.cursor}},
+		})
+		require.Equal(t, []string{row.want}, s.Problems)
+	}
+}
+
+// A target that is gone keeps its cursors until it is forgotten, which takes a group
+// without members; the others keep theirs.
+func TestTargets(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	cfg := p.config("")
+	known, err := KnownTargets(t.Context(), cfg, discard)
+	require.NoError(t, err)
+	require.Empty(t, known)
+	for n := range 6 {
+		p.produce(cfg, oneLine(policy(fmt.Sprintf("P-%d", n), 1, "policyCreated")))
+	}
+	a := p.running(cfg)
+	eventually(t, "all is committed", func() bool { return p.lag(cfg) == 0 })
+
+	renamed := p.config(strings.Replace(targets, "caseApi", "newApi", 1))
+	_, err = ForgetTarget(t.Context(), renamed, "caseApi", discard)
+	require.ErrorIs(t, err, kafka.ErrMembers)
+	require.NoError(t, a.Stop(t.Context()))
+	_, err = ForgetTarget(t.Context(), cfg, "caseApi", discard)
+	require.ErrorAs(t, err, new(*ConfiguredError))
+
+	before, err := KnownTargets(t.Context(), renamed, discard)
+	require.NoError(t, err)
+	require.Len(t, before, 2)
+	require.Equal(t, []any{"caseApi", false, "ledger", true},
+		[]any{before[0].Target, before[0].Configured, before[1].Target, before[1].Configured})
+	n, err := ForgetTarget(t.Context(), renamed, "caseApi", discard)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	after, err := KnownTargets(t.Context(), renamed, discard)
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff(before[1:], after))
+	n, err = ForgetTarget(t.Context(), renamed, "caseApi", discard)
+	require.NoError(t, err)
+	require.Zero(t, n)
 }
 
 func TestProduceNamesTheBadLine(t *testing.T) {

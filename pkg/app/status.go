@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/hms-sme/policysync/pkg/checkpoint"
 	"github.com/hms-sme/policysync/pkg/config"
 	"github.com/hms-sme/policysync/pkg/kafka"
 	"github.com/hms-sme/policysync/pkg/receipt"
@@ -18,7 +19,8 @@ type Status struct {
 	// Members are those that are alive; MembersUnknown says why that is not known.
 	Members        []receipt.Member `json:"members"`
 	MembersUnknown string           `json:"members_unknown,omitempty"`
-	// Problems are commits whose cursors cannot be used.
+	// Problems are commits whose cursors cannot be used, logs that were cut below what
+	// targets have settled, and records that were deleted before targets had them.
 	Problems []string `json:"problems,omitempty"`
 }
 
@@ -73,19 +75,27 @@ func ReadStatus(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Sta
 // one, else by the committed offset, from which the target would start.
 func (s *Status) add(p *kafka.PartitionProgress) {
 	if p.Problem != nil {
-		s.Problems = append(s.Problems, fmt.Sprintf("%s/%d: committed offset %d: %v", p.Topic, p.Partition, p.Committed, p.Problem))
+		s.problemf(p, "cursors not usable: committed offset %d: %v", p.Committed, p.Problem)
+	}
+	if p.Committed > p.End {
+		s.problemf(p, "the log was cut: it ends at %d, and the committed offset is %d", p.End, p.Committed)
 	}
 	lanes := map[string]LaneStatus{}
 	furthest := p.Committed
 	for _, l := range p.Lanes {
-		lane := LaneStatus{Next: l.Cursor.Next()}
-		for _, run := range l.Cursor.Runs() {
-			lane.Ahead += run.To - run.From
-		}
+		lane := LaneStatus{Next: l.Cursor.Next(), Ahead: ahead(l.Cursor)}
 		lanes[l.Name] = lane
 		furthest = max(furthest, lane.Next)
-		if !slices.ContainsFunc(s.Targets, func(t TargetStatus) bool { return t.Target == l.Name }) {
+		if highest := l.Cursor.Highest(); highest > p.End && p.Committed <= p.End {
+			s.problemf(p, "the log was cut: it ends at %d, and target %s has settled up to %d", p.End, l.Name, highest-1)
+		}
+		i := slices.IndexFunc(s.Targets, func(t TargetStatus) bool { return t.Target == l.Name })
+		if i < 0 {
+			i = len(s.Targets)
 			s.Targets = append(s.Targets, TargetStatus{Target: l.Name})
+		}
+		if lane.Next < p.Start && s.Targets[i].Configured {
+			s.problemf(p, "lost before delivery: the log starts at %d, target %s was at %d", p.Start, l.Name, lane.Next)
 		}
 	}
 	for i := range s.Targets {
@@ -98,8 +108,25 @@ func (s *Status) add(p *kafka.PartitionProgress) {
 			lane.Next = furthest
 		}
 		lane.Topic, lane.Partition, lane.End = p.Topic, p.Partition, p.End
-		lane.Lag = max(0, p.End-max(lane.Next, p.Start)-lane.Ahead)
+		lane.Lag = lag(p, lane.Next, lane.Ahead)
 		t.Lag += lane.Lag
 		t.Lanes = append(t.Lanes, lane)
 	}
+}
+
+// ahead is the number of offsets above the next one that have settled.
+func ahead(c *checkpoint.Cursor) (n int64) {
+	for _, run := range c.Runs() {
+		n += run.To - run.From
+	}
+	return n
+}
+
+// lag is the number of offsets in the log that have not.
+func lag(p *kafka.PartitionProgress, next, ahead int64) int64 {
+	return max(0, p.End-max(next, p.Start)-ahead)
+}
+
+func (s *Status) problemf(p *kafka.PartitionProgress, format string, args ...any) {
+	s.Problems = append(s.Problems, fmt.Sprintf("%s/%d: ", p.Topic, p.Partition)+fmt.Sprintf(format, args...))
 }

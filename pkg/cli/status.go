@@ -81,7 +81,7 @@ func printStatus(w io.Writer, s *app.Status, now time.Time) error {
 		}
 	}
 	for _, p := range s.Problems {
-		fmt.Fprintf(table, "cursors not usable: %s\n", p)
+		fmt.Fprintf(table, "problem: %s\n", p)
 	}
 	if err := table.Flush(); err != nil {
 		return err
