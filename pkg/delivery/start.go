@@ -127,7 +127,7 @@ func (r *restoring) read() {
 	case mismatch != nil && mismatch.OtherTopic():
 		// The offset is of the log that is gone, and says nothing of this one.
 		r.base = r.LogStart
-		r.log.Error("the commit is of a topic of this name that is gone: every target starts at the beginning of the log",
+		r.log.Error("the commit's cursors are not usable, nor is its offset, which is of a former topic: every target starts at the beginning of the log",
 			"committed", r.Committed, "offset", r.base, "err", err)
 	case err != nil:
 		r.log.Error("the commit's cursors are not usable: every target starts at the committed offset", "offset", r.base, "err", err)
@@ -198,7 +198,7 @@ func (r *restoring) begin(ctx context.Context, t *Target, now int64) (next int64
 		next = now
 	}
 	if err == nil {
-		r.log.InfoContext(ctx, "target is new here", "target", t.name, "start", start, "offset", next)
+		r.log.InfoContext(ctx, "target is new here", "target", t.name, "start", start.String(), "offset", next)
 	}
 	return next, err
 }

@@ -111,7 +111,7 @@ func TestWhereLanesStart(t *testing.T) {
 			},
 			map[string][]int64{"target0": {10}, "target1": {10}},
 			10,
-			"level=ERROR msg=\"the commit is of a topic of this name that is gone",
+			"level=ERROR msg=\"the commit's cursors are not usable, nor is its offset",
 		},
 		{
 			"a target that the cursors lack starts where it says",
