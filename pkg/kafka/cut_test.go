@@ -118,6 +118,23 @@ func TestFeedsBeginAgain(t *testing.T) {
 	require.NotContains(t, m.log.String(), "goes back")
 }
 
+// It is noticed at once, not when the next record comes.
+func TestQuietLogIsCut(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.publish(0, numbered(10)...)
+	target := newRecorder()
+	m := c.join(map[string]*recorder{"target": target})
+	c.settled()
+	require.NoError(t, c.DeleteRecords(topic, 0, 10)) // nothing is left that could be read again
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.OffsetOutOfRange})
+	eventually(t, "it is noticed", func() bool { return strings.Contains(m.log.String(), "the log is not the one that was read") })
+	c.publish(0, numbered(5)...)
+	c.settled()
+	n, repeated := target.arrived()
+	require.Equal(t, []int{15, 0}, []int{n, repeated})
+}
+
 // A commit beyond the end of the log names no record of it.
 func TestCommitBeyondTheEnd(t *testing.T) {
 	t.Parallel()
