@@ -43,6 +43,9 @@ func (c *credentials) set(req *http.Request, refused string) (token string, err 
 			return "", err
 		}
 		req.Header.Set("Authorization", "Bearer "+token)
+	case req.URL.User != nil && req.Header.Get("Authorization") == "":
+		password, _ := req.URL.User.Password()
+		req.SetBasicAuth(req.URL.User.Username(), password)
 	}
 	if c.signature != nil {
 		err = c.signature.sign(req, time.Now())

@@ -45,7 +45,8 @@ type Client struct {
 	transport *http.Transport
 	// credentials is read by requests in flight.
 	credentials *credentials
-	// closing ends when Close is called, and with it the requests in flight.
+	// closing ends when Close is called, and with it the connections: that ends the
+	// requests in flight without a context for each.
 	closing context.Context
 	close   context.CancelFunc
 }
@@ -83,8 +84,8 @@ func New(cfg Config, o Options) (*Client, error) {
 		dialer.Control = refusePrivate
 		t.Proxy = nil
 	}
-	t.DialContext = dialer.DialContext
 	c := &Client{transport: t, credentials: &credentials{auth: &cfg.Auth, signature: cfg.Signature}}
+	t.DialContext = c.dial(dialer)
 	if cfg.Auth.OAuth2 != nil {
 		if c.credentials.tokens, err = newTokens(cfg.Auth.OAuth2, cfg.Proxy); err != nil {
 			return nil, err
@@ -102,7 +103,7 @@ func New(cfg Config, o Options) (*Client, error) {
 // of errors, for a library that wants one.
 func (c *Client) HTTP() *http.Client { return c.http }
 
-// Close ends the requests of Do that are in flight and closes idle connections.
+// Close ends the requests in flight and closes all connections.
 func (c *Client) Close() {
 	c.close()
 	c.transport.CloseIdleConnections()
@@ -132,34 +133,37 @@ func proxyOf(proxy connector.Secret) (func(*http.Request) (*url.URL, error), err
 // and names the method and the URL, without user, password and query; if the
 // context of req has ended, the error wraps the context's.
 func (c *Client) Do(req *http.Request) (*Response, error) {
-	ctx, cancel := context.WithCancelCause(req.Context())
-	defer cancel(nil)
-	stop := context.AfterFunc(c.closing, func() { cancel(errClosed) })
-	defer stop()
-
-	resp, err := c.http.Do(req.WithContext(ctx))
+	if c.closing.Err() != nil {
+		return nil, c.failure(req, errClosed)
+	}
+	// What http.Client adds to its transport, redirects and cookies, is not wanted.
+	resp, err := c.http.Transport.RoundTrip(req)
 	if err != nil {
 		return nil, c.failure(req, err)
 	}
 	defer resp.Body.Close()
+	r := &Response{
+		Status: resp.StatusCode, Header: resp.Header,
+		method: req.Method, url: *req.URL, credentials: c.credentials, received: time.Now(),
+	}
+	if resp.ContentLength == 0 {
+		return r, nil
+	}
 	// One byte more than the bound tells a cut body from one that just fits. What
 	// lies beyond is not drained: closing then costs a connection, not time.
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {
 		return nil, c.failure(req, fmt.Errorf("read response: %w", err))
 	}
-	return &Response{
-		Status: resp.StatusCode, Header: resp.Header,
-		Body: body[:min(len(body), maxBody)], Truncated: len(body) > maxBody,
-		request: describe(req), credentials: c.credentials, received: time.Now(),
-	}, nil
+	r.Body, r.Truncated = body[:min(len(body), maxBody)], len(body) > maxBody
+	return r, nil
 }
 
 // failure classifies the reason for which a request got no answer. Nearly all of
 // them say that the server is not there; the rest come from values of the event.
 func (c *Client) failure(req *http.Request, err error) error {
-	if outer, ok := errors.AsType[*url.Error](err); ok {
-		err = outer.Err // the text of outer holds the query
+	if named, ok := errors.AsType[*url.Error](err); ok {
+		err = named.Err // the text of named holds a query
 	}
 	if ctx := req.Context(); ctx.Err() != nil {
 		// net/http reports the cause alone, which need not wrap the context's error.

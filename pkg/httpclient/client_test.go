@@ -160,6 +160,34 @@ func TestContextEnds(t *testing.T) {
 	require.ErrorIs(t, err, errClosed)
 }
 
+func TestCloseEndsConnections(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(http.ResponseWriter, *http.Request) {})
+	c := newClient(t, Config{}, Options{})
+	dial := c.dial(&net.Dialer{})
+	conn, err := dial(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+	require.NoError(t, err)
+	c.Close()
+	_, err = conn.Read(make([]byte, 1))
+	require.ErrorIs(t, err, net.ErrClosed)
+	_, err = dial(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+	require.ErrorIs(t, err, errClosed)
+	_, err = get(t.Context(), c, url)
+	require.ErrorIs(t, err, errClosed)
+}
+
+func TestUserInURL(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 1)
+	url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		got <- user + " " + password
+	})
+	_, err := get(t.Context(), newClient(t, Config{}, Options{}), strings.Replace(url, "//", "//ann:hush@", 1))
+	require.NoError(t, err)
+	require.Equal(t, "ann hush", <-got)
+}
+
 func TestRedirectIsNotFollowed(t *testing.T) {
 	t.Parallel()
 	followed := serve(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("followed with %v", r.Header) })

@@ -3,6 +3,7 @@ package httpclient
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +19,9 @@ type Response struct {
 	Body      []byte
 	Truncated bool
 
-	request     string
+	method      string // of the request
+	url         url.URL
+	item        string
 	credentials *credentials
 	secrets     []string // beside those of credentials
 	received    time.Time
@@ -29,7 +32,7 @@ type Response struct {
 func (r *Response) Item(n, status int, body []byte) *Response {
 	item := *r
 	item.Status, item.Body, item.Truncated = status, body, false
-	item.request = fmt.Sprintf("%s: item %d", r.request, n)
+	item.item = fmt.Sprintf(": item %d", n)
 	return &item
 }
 
@@ -45,7 +48,7 @@ func (r *Response) Err() error {
 	case r.Status == http.StatusServiceUnavailable && given:
 		e.Class, e.After, e.Overload = connector.Throttled, after, true
 	}
-	e.Err = fmt.Errorf("%s: unexpected status %d%s", r.request, r.Status, r.excerpt())
+	e.Err = fmt.Errorf("%s %s%s: unexpected status %d%s", r.method, redactURL(&r.url), r.item, r.Status, r.excerpt())
 	return e
 }
 

@@ -1,6 +1,7 @@
 package httpclient
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 
@@ -28,7 +29,9 @@ func (t *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	if span.IsRecording() {
 		span.SetAttributes(requestAttributes(req)...)
 	}
-	req = req.Clone(ctx)
+	// A header is replaced and never changed in place, so that a copy of the map is enough.
+	req = req.WithContext(ctx)
+	req.Header = maps.Clone(req.Header)
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(req.Header))
 	resp, err := t.send(req)
 	if !span.IsRecording() {
