@@ -60,7 +60,7 @@ func (d *document) MarshalJSON() ([]byte, error) {
 // Prepare renders the URLs, the headers and the body.
 func (c *Connector) Prepare(d *connector.Delivery) error {
 	scope := connector.Scope{Event: d.Event}
-	doc := &document{header: nethttp.Header{}}
+	doc := &document{header: make(nethttp.Header, 8)}
 	endpoints := c.upsert
 	if d.Op == connector.Delete {
 		endpoints = c.delete
@@ -85,16 +85,22 @@ func (c *Connector) Prepare(d *connector.Delivery) error {
 	return nil
 }
 
+// Values that all requests share. Nobody changes the value of a header in place.
+var (
+	userAgent       = []string{"policysync"}
+	applicationJSON = []string{"application/json"}
+)
+
 func (c *Connector) setHeader(header nethttp.Header, d *connector.Delivery, scope connector.Scope) error {
-	header.Set("User-Agent", "policysync")
-	header.Set("Accept", "application/json")
+	header["User-Agent"] = userAgent
+	header["Accept"] = applicationJSON
 	header.Set("Idempotency-Key", d.ID)
 	header.Set("Policysync-Key", url.PathEscape(d.Key))
 	if d.Version.Known {
 		header.Set("Policysync-Version", strconv.FormatInt(d.Version.Value, 10))
 	}
 	if d.Op == connector.Upsert {
-		header.Set("Content-Type", "application/json")
+		header["Content-Type"] = applicationJSON
 	}
 	for _, h := range c.config.Headers {
 		if d.Op == connector.Delete && h.Value.UsesEvent() {
@@ -131,7 +137,8 @@ func (c *Connector) body(d *connector.Delivery, scope connector.Scope) ([]byte, 
 			return nil, err
 		}
 	}
-	body, err := event.AppendJSON(nil, value)
+	// A document is about as long as its record, and rarely long.
+	body, err := event.AppendJSON(make([]byte, 0, 256+min(d.Event.Size(), 4<<10)), value)
 	if err != nil {
 		return nil, fmt.Errorf("write body: %w", err)
 	}

@@ -19,14 +19,26 @@ type attempt struct {
 	canary  bool
 }
 
-// start lets the attempt fly.
+// start lets the attempt fly: on the goroutine of the one that lands just now, whose
+// stack has grown already, or on one of its own.
 func (t *Target) start(entries []*pending, report func(error), canary bool) {
 	t.flying++
-	go t.fly(&attempt{entries: entries, report: report, canary: canary})
+	a := &attempt{entries: entries, report: report, canary: canary}
+	if t.landing && t.next == nil {
+		t.next = a
+		return
+	}
+	go t.fly(a)
 }
 
-// fly maps what is not mapped yet, calls the connector and lands the results.
 func (t *Target) fly(a *attempt) {
+	for a != nil {
+		a = t.land(a, t.try(a))
+	}
+}
+
+// try maps what is not mapped yet, and calls the connector.
+func (t *Target) try(a *attempt) []connector.Result {
 	results := make([]connector.Result, len(a.entries))
 	ds := make([]*connector.Delivery, 0, len(a.entries))
 	for i, p := range a.entries {
@@ -46,7 +58,7 @@ func (t *Target) fly(a *attempt) {
 		t.metrics.Push(t.name, time.Since(began))
 		end(results)
 	}
-	t.land(a, results)
+	return results
 }
 
 // attemptContext hangs the attempt on every lane it carries deliveries of, and
@@ -100,10 +112,12 @@ func (t *Target) mapped(p *pending) (err error) {
 }
 
 // land takes the results of an attempt: it settles, retries, holds or sends to the
-// dead letters.
-func (t *Target) land(a *attempt, results []connector.Result) {
+// dead letters. It returns the attempt that follows on the same goroutine, nil if none
+// does.
+func (t *Target) land(a *attempt, results []connector.Result) *attempt {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.landing = true
 	t.flying--
 	verdict := errExcluded // what the breaker hears: the worst that says something
 	cancelled, now := a.cancelled(), time.Now()
@@ -137,6 +151,9 @@ func (t *Target) land(a *attempt, results []connector.Result) {
 		p.lane.checkLanded()
 	}
 	t.pump()
+	next := t.next
+	t.landing, t.next = false, nil
+	return next
 }
 
 // landOne deals with one result and returns what it says to the breaker: nil, the

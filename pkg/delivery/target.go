@@ -43,7 +43,9 @@ type Target struct {
 	mu      sync.Mutex
 	ready   fifo
 	backoff waitHeap
-	flying  int // attempts
+	flying  int      // attempts
+	landing bool     // land runs
+	next    *attempt // for the goroutine that lands
 	lanes   map[*Lane]struct{}
 	breaker *breaker
 	hold    hold
