@@ -27,8 +27,8 @@ func TestLateCommitUnderANewerGeneration(t *testing.T) {
 			return n == 1 && len(target.attempts()) == 3
 		})
 		current := func() *assignment {
-			m.mu.Lock()
-			defer m.mu.Unlock()
+			m.Group.mu.Lock()
+			defer m.Group.mu.Unlock()
 			if a := m.live[partition{topic, 0}]; a != nil && begun(a) {
 				return a
 			}
@@ -114,9 +114,9 @@ func TestHungDrainStopsNoOtherPartition(t *testing.T) {
 		b := c.join(map[string]*recorder{"target": second}, protocol, session)
 		eventually(t, "a partition is being revoked", func() bool { return a.Assigned() == 1 })
 
-		a.mu.Lock()
+		a.Group.mu.Lock()
 		_, keptFirst := a.live[partition{topic, 0}]
-		a.mu.Unlock()
+		a.Group.mu.Unlock()
 		kept, revoked := int32(1), int32(0)
 		if keptFirst {
 			kept, revoked = 0, 1
