@@ -27,6 +27,12 @@ type Config struct {
 	// a history.
 	Create *Call `yaml:"create"`
 	Update *Call `yaml:"update"`
+	// Conflict says what 409 to Create means, where there is no Update; it must be
+	// said, since only the target's makers know. done: it answers so if it has this
+	// very change, as after an attempt of which no answer came. permanent: it may
+	// answer so because it has an earlier version of the key, so that the change would
+	// be lost; it becomes a dead letter.
+	Conflict string `yaml:"conflict" oneof:"done permanent"`
 	// Bulk sends many upserts by one call, in place of URL, Create and Update. Deletes
 	// are calls of their own.
 	Bulk *Bulk `yaml:"bulk"`
@@ -53,6 +59,8 @@ type Config struct {
 	// answer, such as response.id. An answer without it is no failure.
 	Reference *connector.Expr `yaml:"reference" vars:"response"`
 }
+
+const conflictDone = "done"
 
 // Call is a method and a URL. A value in the URL is escaped for its place there.
 type Call struct {
@@ -144,6 +152,12 @@ func (c *Config) Validate() []connector.Mistake {
 		mistake("", "nothing says where an upsert goes: set url, or create and update, or bulk")
 	case c.URL == nil && c.Method != "":
 		mistake("method", "method goes with url: create and update have their own")
+	}
+	switch alone := c.Create != nil && c.Update == nil; {
+	case alone && c.Conflict == "":
+		mistake("create", "nothing says what 409 to create means: set conflict to done if the target then has this very change, else to permanent")
+	case !alone && c.Conflict != "":
+		mistake("conflict", "conflict goes with create alone: where there is an update, that comes after a 409 to create")
 	}
 	checkURL("url", c.URL)
 	if c.Create != nil {

@@ -34,7 +34,14 @@ func TestMistakes(t *testing.T) {
 		{"two ways", Config{URL: text(good), Update: &Call{URL: text(good)}, Delete: ignore}, []connector.Mistake{
 			{Path: "url", Message: "url takes every upsert: leave it out, or create and update"},
 		}},
-		{"method alone", Config{Method: "PUT", Create: &Call{URL: text(good)}, Delete: ignore}, []connector.Mistake{
+		{"create alone", Config{Create: &Call{URL: text(good)}, Conflict: "done", Delete: ignore}, nil},
+		{"create alone, and not what 409 means", Config{Create: &Call{URL: text(good)}, Delete: ignore}, []connector.Mistake{
+			{Path: "create", Message: "nothing says what 409 to create means: set conflict to done if the target then has this very change, else to permanent"},
+		}},
+		{"conflict without create alone", Config{URL: text(good), Conflict: "done", Delete: ignore}, []connector.Mistake{
+			{Path: "conflict", Message: "conflict goes with create alone: where there is an update, that comes after a 409 to create"},
+		}},
+		{"method alone", Config{Method: "PUT", Update: &Call{URL: text(good)}, Delete: ignore}, []connector.Mistake{
 			{Path: "method", Message: "method goes with url: create and update have their own"},
 		}},
 		{"wrong urls", Config{

@@ -152,8 +152,8 @@ func (c *Connector) judge(d *connector.Delivery, op operation, resp *httpclient.
 	case op == create && status == nethttp.StatusConflict && c.config.Update != nil:
 		// It was not there to update, and is there now: the next attempt updates it.
 		return connector.Receipt{}, connector.AsTransient(resp.Err())
-	case op == create && status == nethttp.StatusConflict && d.Attempt > 1:
-		// An earlier attempt, of which no answer came, has created it.
+	case op == create && status == nethttp.StatusConflict && c.config.Conflict == conflictDone:
+		// An earlier attempt has created it, of this process or of one before.
 		return connector.Receipt{}, nil
 	}
 	return connector.Receipt{}, resp.Err()

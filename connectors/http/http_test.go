@@ -78,8 +78,10 @@ func TestAnswers(t *testing.T) {
 	both := func(base string) *Config {
 		return &Config{Create: &Call{URL: text(base)}, Update: &Call{URL: text(base)}, Delete: &Delete{Call: Call{URL: text(base)}}}
 	}
-	createOnly := func(base string) *Config {
-		return &Config{Create: &Call{URL: text(base)}, Delete: &Delete{Ignore: true}}
+	createOnly := func(conflict string) func(string) *Config {
+		return func(base string) *Config {
+			return &Config{Create: &Call{URL: text(base)}, Conflict: conflict, Delete: &Delete{Ignore: true}}
+		}
 	}
 	own := func(base string) *Config {
 		c := both(base)
@@ -102,13 +104,15 @@ func TestAnswers(t *testing.T) {
 		{"created in between", both, connector.Upsert, again, []int{404, 409}, connector.Transient, false},
 		{"newer there", both, connector.Upsert, first, []int{412}, "", true},
 		{"conflict on update", both, connector.Upsert, again, []int{409}, connector.Permanent, false},
-		{"created before", createOnly, connector.Upsert, again, []int{409}, "", false},
-		{"created by another", createOnly, connector.Upsert, first, []int{409}, connector.Permanent, false},
+		{"created before", createOnly("done"), connector.Upsert, again, []int{409}, "", false},
+		{"created before a restart", createOnly("done"), connector.Upsert, first, []int{409}, "", false},
+		{"an earlier version is there", createOnly("permanent"), connector.Upsert, first, []int{409}, connector.Permanent, false},
+		{"an earlier version is there still", createOnly("permanent"), connector.Upsert, again, []int{409}, connector.Permanent, false},
 		{"delete", both, connector.Delete, first, []int{204}, "", false},
 		{"delete what is missing", both, connector.Delete, first, []int{404}, "", false},
 		{"delete what is gone", both, connector.Delete, first, []int{410}, "", false},
 		{"gone on update", both, connector.Upsert, first, []int{410}, connector.Permanent, false},
-		{"delete ignored", createOnly, connector.Delete, first, nil, "", false},
+		{"delete ignored", createOnly("done"), connector.Delete, first, nil, "", false},
 		{"redirect", both, connector.Upsert, first, []int{302}, connector.Permanent, false},
 		{"own success", own, connector.Upsert, first, []int{500}, "", false},
 		{"no longer success", own, connector.Upsert, first, []int{200}, connector.Permanent, false},
