@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -96,7 +97,7 @@ func (t *Target) mapped(p *pending) (err error) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			err = connector.AsPermanent(fmt.Errorf("map for %s panicked: %v", t.name, r))
+			err = connector.AsPermanent(fmt.Errorf("map for %s panicked: %v\n%s", t.name, r, debug.Stack()))
 		}
 	}()
 	err = t.prepare.Prepare(&p.d)
@@ -192,6 +193,9 @@ func (t *Target) landOne(p *pending, r connector.Result, probe, cancelled bool, 
 		class = connector.Transient
 	}
 	p.lastSuccess, p.lastClass = t.success.n, class
+	if class != connector.Unavailable {
+		p.downSince = time.Time{} // the target is there
+	}
 	switch class {
 	case connector.Permanent:
 		return t.landPermanent(p, probe)

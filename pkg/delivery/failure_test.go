@@ -278,6 +278,7 @@ func TestPanicIsAFailedAttempt(t *testing.T) {
 		r.settlesAll(time.Minute)
 		letters := r.letters.all()
 		require.Len(t, letters, 1)
+		require.Equal(t, 2, letters[0].Attempts)
 		require.Contains(t, letters[0].Error, "nil map")
 		require.Contains(t, letters[0].Error, "failure_test.go", "the stack")
 	})
