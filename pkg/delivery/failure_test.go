@@ -179,7 +179,11 @@ func TestThrottledTargetWaitsAsTold(t *testing.T) {
 			return nil
 		})
 		r.publish("a", "b", "c", "d")
+		<-time.After(10 * time.Second)
+		synctest.Wait()
+		require.True(t, r.Snapshot().Targets[0].Throttled)
 		r.settlesAll(2 * time.Minute)
+		require.False(t, r.Snapshot().Targets[0].Throttled)
 		require.Len(t, c.tried(), 3+4, "one attempt each 30 s, then all")
 		require.Empty(t, r.letters.all())
 		require.Equal(t, "closed", r.Snapshot().Targets[0].Breaker)

@@ -21,7 +21,8 @@ func (t *Target) snapshot(now time.Time) telemetry.TargetSnapshot {
 	defer t.mu.Unlock()
 	s := telemetry.TargetSnapshot{
 		Target: t.name, InFlight: t.flying, Breaker: t.breaker.state.String(), Held: t.hold.active, Fenced: t.fence.closed,
-		Lanes: make([]telemetry.LaneSnapshot, 0, len(t.lanes)),
+		Throttled: now.Before(t.quiet),
+		Lanes:     make([]telemetry.LaneSnapshot, 0, len(t.lanes)),
 	}
 	oldest := now
 	for l := range t.lanes {

@@ -156,6 +156,34 @@ func TestObserve(t *testing.T) {
 	require.NotContains(t, r.families(t), "policysync_partition_lag")
 }
 
+// Autoscaling goes by it: a target that waits for itself must not add members.
+func TestActionableLag(t *testing.T) {
+	t.Parallel()
+	lanes := []telemetry.LaneSnapshot{{Lag: 5, WindowDeliveries: 1, WindowBytes: 1}, {Lag: 2, WindowDeliveries: 1, WindowBytes: 1}}
+	for name, c := range map[string]struct {
+		target telemetry.TargetSnapshot
+		want   float64
+	}{
+		"pushing":   {telemetry.TargetSnapshot{Breaker: "closed"}, 7},
+		"open":      {telemetry.TargetSnapshot{Breaker: "open"}, 0},
+		"half-open": {telemetry.TargetSnapshot{Breaker: "half-open"}, 0},
+		"paused":    {telemetry.TargetSnapshot{Breaker: "closed", Paused: true}, 0},
+		"held":      {telemetry.TargetSnapshot{Breaker: "closed", Held: true}, 0},
+		"fenced":    {telemetry.TargetSnapshot{Breaker: "closed", Fenced: true}, 0},
+		"throttled": {telemetry.TargetSnapshot{Breaker: "closed", Throttled: true}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c.target.Target, c.target.Lanes = "TARGET", lanes
+			r := newRig(t)
+			require.NoError(t, r.Observe(func() telemetry.Snapshot {
+				return telemetry.Snapshot{Targets: []telemetry.TargetSnapshot{c.target}}
+			}))
+			require.Equal(t, map[string]float64{"TARGET": c.want}, r.series(t, "policysync_actionable_lag"))
+		})
+	}
+}
+
 func TestMetricsDocument(t *testing.T) {
 	t.Setenv("OTEL_TRACES_EXPORTER", "console") // for the metric of dropped spans; no span is made
 	r := newRig(t)

@@ -40,6 +40,14 @@ type TargetSnapshot struct {
 	Latency []int64
 	// Fenced: no attempt starts, since the group may have given up this member.
 	Fenced bool
+	// Throttled: the target has asked to be left alone for a while.
+	Throttled bool
+}
+
+// actionable tells whether pushing is what the target's lag waits for, so that
+// another member would shorten it.
+func (t *TargetSnapshot) actionable() bool {
+	return t.Breaker == "closed" && !t.Paused && !t.Held && !t.Fenced && !t.Throttled
 }
 
 // LaneSnapshot is one target on one partition.
@@ -60,6 +68,8 @@ func (m *Metrics) Observe(snapshot func() Snapshot) error {
 	g := gauges{
 		lag: b.int("policysync.lag", "{record}",
 			"Offsets between a target's cursors and the ends of the partitions assigned here."),
+		actionable: b.int("policysync.actionable_lag", "{record}",
+			"The same, but 0 while the target's breaker is not closed, or it is paused, held, fenced or throttled: the lag that more members would shorten."),
 		laneLag: b.int("policysync.partition.lag", "{record}",
 			"The same per partition; left out of a process with more than 256 lanes."),
 		oldest: b.float("policysync.oldest_waiting", "s",
@@ -94,10 +104,11 @@ func (m *Metrics) Observe(snapshot func() Snapshot) error {
 }
 
 type gauges struct {
-	lag, laneLag, deliveries, bytes metric.Int64Observable
-	inFlight, breaker, paused       metric.Int64Observable
-	held, fenced                    metric.Int64Observable
-	oldest, use, commitAge          metric.Float64Observable
+	lag, actionable, laneLag  metric.Int64Observable
+	deliveries, bytes         metric.Int64Observable
+	inFlight, breaker, paused metric.Int64Observable
+	held, fenced              metric.Int64Observable
+	oldest, use, commitAge    metric.Float64Observable
 }
 
 func (g *gauges) show(o metric.Observer, s Snapshot) {
@@ -128,6 +139,7 @@ func (g *gauges) showTarget(o metric.Observer, t *TargetSnapshot, perLane bool) 
 		}
 	}
 	o.ObserveInt64(g.lag, lag, labels)
+	o.ObserveInt64(g.actionable, lag*bit(t.actionable()), labels)
 	o.ObserveInt64(g.deliveries, deliveries, labels)
 	o.ObserveInt64(g.bytes, bytes, labels)
 	o.ObserveFloat64(g.use, use, labels)
