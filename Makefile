@@ -12,6 +12,8 @@ FUZZTIME ?= 20s
 GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 HELM := $(BIN)/helm-$(HELM_VERSION)
+KUBECONFORM := $(BIN)/kubeconform-$(KUBECONFORM_VERSION)
+SCHEMAS := $(BIN)/k8s-schemas-$(K8S_SCHEMAS_VERSION)-$(KEDA_VERSION)-$(PROMETHEUS_OPERATOR_VERSION)
 
 .PHONY: help
 help: ## Show this list
@@ -94,10 +96,11 @@ lint: $(GOLANGCI_LINT) ## Check format, style and the direction of imports
 generate: ## Write the generated pages of docs anew
 	go test ./pkg/telemetry -run '^TestMetricsDocument$$' -update
 	go test ./connectors -run '^(TestOptionsDocument|TestConfigSchema)$$' -update
+	go test ./deploy/helm -run '^TestValuesReference$$' -update
 
 .PHONY: helm-lint
-helm-lint: $(HELM) ## Render the chart for each values file and check what comes out
-	HELM=$(HELM) deploy/helm/lint.sh
+helm-lint: $(HELM) $(KUBECONFORM) $(SCHEMAS) ## Render the chart for each values file and check what comes out
+	HELM=$(HELM) KUBECONFORM=$(KUBECONFORM) SCHEMAS=$(SCHEMAS) deploy/helm/lint.sh $(LINTFLAGS)
 
 .PHONY: vulncheck
 vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities in what is called
@@ -124,3 +127,7 @@ $(GOVULNCHECK):
 	$(call install,golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION))
 $(HELM):
 	$(call install,helm.sh/helm/v4/cmd/helm@$(HELM_VERSION))
+$(KUBECONFORM):
+	$(call install,github.com/yannh/kubeconform/cmd/kubeconform@$(KUBECONFORM_VERSION))
+$(SCHEMAS):
+	deploy/helm/schemas.sh $@ $(K8S_SCHEMAS_VERSION) $(KEDA_VERSION) $(PROMETHEUS_OPERATOR_VERSION)

@@ -1,25 +1,40 @@
 #!/usr/bin/env bash
 # Checks the chart without a cluster: lints it and renders it with each values file
-# of its ci directory, compares the result with testdata, and sees that values which
-# make no sense are refused for the reason that their first line names.
-#   HELM=path/to/helm deploy/helm/lint.sh [-update]
+# of its ci directory, holds the objects against Kubernetes' strict schemas, compares
+# them with testdata, and sees that values which make no sense are refused for the
+# reason that their first line names. Where promtool is installed, tests the alerts.
+#   HELM=path/to/helm KUBECONFORM=path/to/kubeconform SCHEMAS=directory deploy/helm/lint.sh [-update]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-helm="${HELM:?the helm to use}"
+helm="${HELM:?the helm to use}" conform="${KUBECONFORM:?the kubeconform to use}" schemas="${SCHEMAS:?where schemas.sh put them}"
 
 for values in policysync/ci/*-values.yaml; do
   golden="testdata/$(basename "$values" -values.yaml).yaml"
   "$helm" lint --strict --quiet policysync -f "$values"
   rendered="$("$helm" template sync policysync --namespace policies -f "$values")"
+  "$conform" -strict -schema-location "$schemas/{{.ResourceKind}}{{.KindSuffix}}.json" <<<"$rendered" || { echo "$values makes objects that Kubernetes refuses" >&2; exit 1; }
+  # the dashboard is in files as it is
+  rendered="$(sed '/^  policysync.json: |/,/^---/{/^    /d}' <<<"$rendered")"
   [ "${1:-}" != -update ] || printf '%s\n' "$rendered" >"$golden"
   diff -u "$golden" - <<<"$rendered" || { echo "$values renders otherwise: see above; if meant, run $0 -update" >&2; exit 1; }
 done
 
 for values in testdata/refused/*.yaml; do
   reason="$(sed -n '1s/^# refused because: //p' "$values")"
-  if output="$("$helm" template sync policysync -f "$values" 2>&1)"; then
+  if output="$("$helm" template sync policysync -f policysync/ci/minimal-values.yaml -f "$values" 2>&1)"; then
     echo "$values is accepted" >&2
     exit 1
   fi
   grep -qF -- "${reason:?$values names no reason}" <<<"$output" || { echo "$values is refused otherwise: $output" >&2; exit 1; }
 done
+
+if promtool="$(command -v "${PROMTOOL:-promtool}")"; then
+  work="$(mktemp -d)"
+  trap 'rm -rf "$work"' EXIT
+  "$helm" template sync policysync --namespace policies -f policysync/ci/full-values.yaml -s templates/prometheusrule.yaml |
+    sed '1,/^spec:/d; s/^  //' >"$work/alerts.yaml"
+  cp testdata/alerts_test.yaml "$work"
+  "$promtool" test rules "$work/alerts_test.yaml"
+else
+  echo "promtool is not installed (Debian's prometheus has it): the alerts are not tested"
+fi

@@ -1,0 +1,26 @@
+{{/* Where pods of the release may go. */}}
+{{- define "policysync.egress" -}}
+- ports: # names are looked up in the cluster's DNS
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+{{- range .Values.networkPolicy.egress }}
+- ports: # {{ .name }}
+    {{- range .ports }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+  to:
+    {{- range .cidrs }}
+    - ipBlock: {cidr: {{ . }}}
+    {{- end }}
+    {{- if or .pods .namespaces }}
+    - {{- with .namespaces }}
+      namespaceSelector:
+        matchLabels: {{- toYaml . | nindent 10 }}
+      {{- end }}
+      {{- with .pods }}
+      podSelector:
+        matchLabels: {{- toYaml . | nindent 10 }}
+      {{- end }}
+    {{- end }}
+{{- end }}
+{{- end -}}
