@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -70,6 +70,20 @@ func (w *Receipts) Write(ctx context.Context, receipts []receipt.Receipt) error 
 	return w.write(ctx, records)
 }
 
+// WriteResolutions writes what became of dead letters, and returns when the brokers
+// have acknowledged it. With an error, some may have been written.
+func (w *Receipts) WriteResolutions(ctx context.Context, resolutions []receipt.Resolution) error {
+	records := make([]*kgo.Record, 0, len(resolutions))
+	for i := range resolutions {
+		key, value, err := resolutions[i].Encode()
+		if err != nil {
+			return err
+		}
+		records = append(records, &kgo.Record{Key: key, Value: value})
+	}
+	return w.write(ctx, records)
+}
+
 // WriteMember writes how this member is.
 func (w *Receipts) WriteMember(ctx context.Context, m *receipt.Member) error {
 	key, value, err := m.Encode()
@@ -106,63 +120,18 @@ func (w *Receipts) write(ctx context.Context, records []*kgo.Record) error {
 // partition of a key (see [receipt.PartitionKey]), in order, up to the present end.
 // Since, unless zero, leaves out those with an earlier timestamp.
 func (a *Admin) ReadReceipts(ctx context.Context, topic string, key []byte, since time.Time, each func(key, value []byte)) error {
-	from, end, err := a.bounds(ctx, topic, key, since)
+	details, err := a.adm.ListTopics(ctx, topic)
+	if err != nil {
+		return fmt.Errorf("describe topic %s: %w", topic, err)
+	}
+	spans, err := a.Spans(ctx, since, topic)
 	if err != nil {
 		return err
 	}
-	if from.Offset >= end {
+	partition := int32(partitionOf(key, len(details[topic].Partitions)))
+	spans = slices.DeleteFunc(spans, func(s Span) bool { return s.Partition != partition })
+	return a.Scan(ctx, spans, func(r *event.Record) error {
+		each(r.Key, r.Value)
 		return nil
-	}
-	client, err := a.config.dial(a.log, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
-		topic: {from.Partition: kgo.NewOffset().At(from.Offset)},
-	}))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	for from.Offset < end {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("read %s: %w", from, err)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			if from.Offset = r.Offset + 1; r.Offset < end {
-				each(r.Key, r.Value)
-			}
-		})
-	}
-	return nil
-}
-
-// bounds are the first offset to read of the key's partition, and the one to stop at.
-func (a *Admin) bounds(ctx context.Context, topic string, key []byte, since time.Time) (from event.Position, end int64, err error) {
-	topics, err := a.adm.ListTopics(ctx, topic)
-	if err == nil {
-		err = topics.Error()
-	}
-	if err != nil {
-		return from, 0, fmt.Errorf("describe topic %s: %w", topic, err)
-	}
-	from = event.Position{Topic: topic, Partition: int32(partitionOf(key, len(topics[topic].Partitions)))}
-	list := a.adm.ListStartOffsets
-	if !since.IsZero() {
-		list = func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
-			return a.adm.ListOffsetsAfterMilli(ctx, since.UnixMilli(), topics...)
-		}
-	}
-	starts, err := list(ctx, topic)
-	if err != nil {
-		return from, 0, fmt.Errorf("list offsets of %s: %w", topic, err)
-	}
-	ends, err := a.adm.ListEndOffsets(ctx, topic)
-	if err != nil {
-		return from, 0, fmt.Errorf("list end offsets of %s: %w", topic, err)
-	}
-	start, _ := starts.Lookup(topic, from.Partition)
-	last, _ := ends.Lookup(topic, from.Partition)
-	from.Offset = start.Offset
-	if err := errors.Join(start.Err, last.Err); err != nil {
-		return from, 0, fmt.Errorf("list offsets of %s: %w", topic, err)
-	}
-	return from, last.Offset, nil
+	})
 }

@@ -115,7 +115,7 @@ func TestReadReceiptsSince(t *testing.T) {
 	require.Empty(t, cmp.Diff(want, read(time.Now().Add(-time.Minute))))
 	require.Empty(t, read(time.Now().Add(time.Minute)))
 	err := c.admin().ReadReceipts(t.Context(), "nowhere", nil, time.Time{}, nil)
-	require.ErrorContains(t, err, "describe topic nowhere: UNKNOWN_TOPIC_OR_PARTITION")
+	require.ErrorContains(t, err, "describe topics: UNKNOWN_TOPIC_OR_PARTITION")
 }
 
 // What is committed can be proven: no commit is sent before its receipts are

@@ -12,16 +12,16 @@ import (
 	"github.com/hms-sme/policysync/pkg/event"
 )
 
-// ErrForeign reports a record that is neither a receipt nor a member: somebody
-// else's, or one of a later release.
+// ErrForeign reports a record of no kind that is known here: somebody else's, or one
+// of a later release.
 var ErrForeign = errors.New("record is of no known kind")
 
 // ParseKey reads the key of a record on the receipts topic: its kind, the target
-// (empty for a member), and the policy key or the member's id.
+// (empty for a member and a letter), and the policy key, or the member's or letter's id.
 func ParseKey(key []byte) (kind Kind, target, name string, err error) {
 	first, rest, found := strings.Cut(string(key), "/")
 	switch kind = Kind(first); kind {
-	case KindMember:
+	case KindMember, KindLetter:
 		if found {
 			return kind, "", rest, nil
 		}
@@ -35,11 +35,14 @@ func ParseKey(key []byte) (kind Kind, target, name string, err error) {
 }
 
 // PartitionKey returns the bytes that choose a record's partition: the policy key,
-// so that all that is known of a policy lies in one; members share one of their own.
+// so that all that is known of a policy lies in one. All members share one, and so
+// do all letters.
 func PartitionKey(key []byte) []byte {
 	kind, rest, _ := bytes.Cut(key, []byte{'/'})
-	if Kind(kind) == KindMember {
+	switch Kind(kind) {
+	case KindMember, KindLetter:
 		return kind
+	case KindHeld, KindLast:
 	}
 	_, policy, _ := bytes.Cut(rest, []byte{'/'})
 	return policy

@@ -1,7 +1,7 @@
 // Package receipt is the format of the records that prove, for any policy, which
-// version each target has, since when and under which trace, or why not; and of
-// those by which the members of the group tell how they are. docs/receipts.md
-// describes them for operators.
+// version each target has, since when and under which trace, or why not; of those by
+// which the members of the group tell how they are; and of those that say what became
+// of a dead letter. docs/receipts.md describes them for operators.
 //
 // The package is pure. What settles, and how, is for package delivery to say;
 // writing a receipt before the commit that it belongs to, and reading it back, is
@@ -27,6 +27,8 @@ const (
 	KindLast Kind = "last"
 	// KindMember is member/ID: how a member of the group is.
 	KindMember Kind = "member"
+	// KindLetter is letter/ID: what became of a dead letter.
+	KindLetter Kind = "letter"
 )
 
 // The outcomes that readers tell apart. A filtered delivery has no receipt.

@@ -111,7 +111,8 @@ func TestDecodeRefuses(t *testing.T) {
 	_, value, err := delivered.Encode()
 	require.NoError(t, err)
 	for _, tc := range []struct{ key, value, why string }{
-		{"letter/1", "{}", `read receipt key "letter/1": record is of no known kind`},
+		{"lettre/1", "{}", `read receipt key "lettre/1": record is of no known kind`},
+		{"letter/1", `{"outcome":"discarded"}`, `read receipt "letter/1": outcome "discarded" does not belong under letter/`},
 		{"held/api", "{}", `read receipt key "held/api": record is of no known kind`},
 		{"member", "{}", `read receipt key "member": record is of no known kind`},
 		{"", "{}", `read receipt key "": record is of no known kind`},
@@ -123,7 +124,7 @@ func TestDecodeRefuses(t *testing.T) {
 		_, err := Decode([]byte(tc.key), []byte(tc.value))
 		require.EqualError(t, err, tc.why)
 	}
-	_, err = Decode([]byte("letter/x/y"), nil)
+	_, err = Decode([]byte("lane/x/y"), nil)
 	require.ErrorIs(t, err, ErrForeign)
 	_, err = DecodeMember([]byte(`{"id":"m","targets":{"api":{"latency":{"counts":[1]}}}}`))
 	require.NoError(t, err)
