@@ -98,7 +98,9 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 		return err
 	}
 	a.onStop("dead-letter producer", func(context.Context) error { return producer.Close() })
-	letters := kafka.Letters{Producer: producer, Topic: a.cfg.DeadLetters.Topic}
+	letters := kafka.Letters{
+		Producer: producer, Topic: a.cfg.DeadLetters.Topic, References: a.cfg.DeadLetters.Content == "reference",
+	}
 	targets, err := p.targets(ctx, letters, metrics, a.o.Logger)
 	if err != nil {
 		return err

@@ -74,7 +74,7 @@ type DeadLetters struct {
 	// Topic is <group>.dead-letters unless given.
 	Topic string `yaml:"topic"`
 	// Content is "full", the record's own bytes, or "reference", its position only.
-	Content string `yaml:"content" default:"full" oneof:"full reference" later:"reference"`
+	Content string `yaml:"content" default:"full" oneof:"full reference"`
 	// Retention is how long the topic keeps a letter; 0 means for ever.
 	Retention time.Duration `yaml:"retention" default:"0s" min:"0s"`
 	// HoldRatio is the share of permanent failures among the last 20 keys above

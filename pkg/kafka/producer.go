@@ -70,6 +70,8 @@ func (p *Producer) Send(ctx context.Context, r *event.Record, done func(event.Po
 type Letters struct {
 	Producer *Producer
 	Topic    string
+	// References makes every letter headers only, whatever its record's size.
+	References bool
 }
 
 // Write writes the letter of a record and returns when the broker has
@@ -77,7 +79,11 @@ type Letters struct {
 // which refer to its source. When ctx ends it returns at once; the letter may be
 // written all the same.
 func (l Letters) Write(ctx context.Context, letter deadletter.Letter, r *event.Record) error {
-	err := l.write(ctx, letter, r, maxBatchBytes)
+	limit := maxBatchBytes
+	if l.References {
+		limit = 0
+	}
+	err := l.write(ctx, letter, r, limit)
 	if errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) {
 		err = l.write(ctx, letter, r, 0)
 	}

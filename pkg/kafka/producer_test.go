@@ -58,11 +58,13 @@ func TestLetters(t *testing.T) {
 	for _, row := range []struct {
 		name      string
 		size      int
+		asked     bool
 		reference bool
 	}{
-		{"the record itself", 100, false},
-		{"more than the topic takes", 2 << 20, true},
-		{"more than a batch takes", maxBatchBytes, true},
+		{"the record itself", 100, false, false},
+		{"references are asked for", 100, true, true},
+		{"more than the topic takes", 2 << 20, false, true},
+		{"more than a batch takes", maxBatchBytes, false, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -73,7 +75,8 @@ func TestLetters(t *testing.T) {
 				Headers: []event.Header{{Key: "traceparent", Value: []byte("00")}},
 			}
 			l := deadletter.Letter{ID: "id", Target: "target", Class: "permanent", Error: "422", Position: source.Position}
-			require.NoError(t, Letters{Producer: c.producer(), Topic: letter}.Write(t.Context(), l, source))
+			letters := Letters{Producer: c.producer(), Topic: letter, References: row.asked}
+			require.NoError(t, letters.Write(t.Context(), l, source))
 
 			got, original, err := deadletter.Decode(c.letters(1)[0])
 			require.NoError(t, err)
