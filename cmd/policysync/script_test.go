@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sr"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 
+	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/schemas"
 )
 
@@ -29,6 +30,7 @@ func TestMain(m *testing.M) {
 //
 //	exits CODE COMMAND…   the command ends with that code
 //	committed N           wait until the group has settled the first N records of policies/0
+//	letter OFFSET         $LETTER becomes the id of the letter to ledger of that record of policies/0
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -38,7 +40,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setup,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "committed": committed,
+			"exits": exits, "committed": committed, "letter": letter,
 		},
 	})
 }
@@ -94,4 +96,12 @@ func committed(ts *testscript.TestScript, neg bool, args []string) {
 		return g != nil && g.Commits["policies"][0].Offset >= want
 	})
 	ts.Check(err)
+}
+
+func letter(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: letter OFFSET")
+	}
+	info := ts.Value(brokerKey{}).(*kfake.Cluster).TopicInfo("policies")
+	ts.Setenv("LETTER", event.TopicID(info.TopicID).String()+"/0/"+args[0]+"/ledger")
 }

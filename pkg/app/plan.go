@@ -126,6 +126,31 @@ func (p *Plan) targets(ctx context.Context, letters delivery.Letters, m *telemet
 	return targets, nil
 }
 
+// event decodes a record and reads from it what the config asks for.
+func (p *Plan) event(ctx context.Context, record *event.Record) (*event.Event, error) {
+	var value *event.Object
+	var schema *event.Schema
+	if record.Value != nil {
+		var err error
+		if value, schema, err = p.Decoder.Decode(ctx, record); err != nil {
+			return nil, err
+		}
+	}
+	return p.Reader.Read(record, value, schema)
+}
+
+// delivery is what a member would make of an event for the target, but for its id.
+func (*Plan) delivery(t *config.Target, ev *event.Event, byOffset bool) *connector.Delivery {
+	d := &connector.Delivery{Target: t.Name, Key: ev.Key, Op: connector.Upsert, Event: ev, Attempt: 1}
+	if ev.Tombstone() {
+		d.Op = connector.Delete
+	}
+	if d.Version = (connector.Version{Value: ev.Version, Known: ev.HasVersion}); byOffset {
+		d.Version = connector.Version{Value: ev.Offset, Known: true, ByOffset: true}
+	}
+	return d
+}
+
 // byOffset decides once, for the target and not per record, where its versions
 // come from: the source offset if it is asked for, or if a schema that the target
 // meets has no version.

@@ -72,7 +72,7 @@ func ReadPolicy(ctx context.Context, cfg *config.Config, key string, log *slog.L
 // add takes a record of the receipts topic if it is of the policy.
 func (s *PolicyStatus) add(key, value []byte) {
 	kind, target, policy, err := receipt.ParseKey(key)
-	if err != nil || kind == receipt.KindMember || policy != s.Key {
+	if err != nil || kind != receipt.KindHeld && kind != receipt.KindLast || policy != s.Key {
 		return // another policy's, or of a later release
 	}
 	r, err := receipt.Decode(key, value)

@@ -61,17 +61,14 @@ func (p *Previewer) Stored(ctx context.Context, topic string, partition int32, o
 	return kafka.ReadRecord(ctx, p.plan.cfg.Kafka, topic, partition, offset, p.log)
 }
 
+// Event decodes a record and reads from it what the config asks for.
+func (p *Previewer) Event(ctx context.Context, record *event.Record) (*event.Event, error) {
+	return p.plan.event(ctx, record)
+}
+
 // Preview maps a record for the named target.
 func (p *Previewer) Preview(ctx context.Context, target string, record *event.Record) (*Preview, error) {
-	var value *event.Object
-	var schema *event.Schema
-	var err error
-	if record.Value != nil {
-		if value, schema, err = p.plan.Decoder.Decode(ctx, record); err != nil {
-			return nil, err
-		}
-	}
-	ev, err := p.plan.Reader.Read(record, value, schema)
+	ev, err := p.plan.event(ctx, record)
 	if err != nil {
 		return nil, err
 	}
@@ -105,13 +102,7 @@ func (p *Previewer) document(ctx context.Context, t *config.Target, ev *event.Ev
 	if !ok {
 		return fmt.Errorf("connector %s makes no document", t.Connector)
 	}
-	d := &connector.Delivery{Target: t.Name, Key: ev.Key, Op: connector.Upsert, Event: ev, Attempt: 1}
-	if ev.Tombstone() {
-		d.Op = connector.Delete
-	}
-	if d.Version = (connector.Version{Value: ev.Version, Known: ev.HasVersion}); p.plan.byOffset(t, p.log) {
-		d.Version = connector.Version{Value: ev.Offset, Known: true, ByOffset: true}
-	}
+	d := p.plan.delivery(t, ev, p.plan.byOffset(t, p.log))
 	if err := preparer.Prepare(d); err != nil {
 		return fmt.Errorf("map: %w", err)
 	}

@@ -1,0 +1,206 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/config"
+	"github.com/hms-sme/policysync/pkg/deadletter"
+	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/kafka"
+	"github.com/hms-sme/policysync/pkg/receipt"
+)
+
+// LetterFilter selects dead letters. A zero field selects all.
+type LetterFilter struct {
+	IDs           []string
+	Target, Class string
+	// Key is the record's key; nil selects all. A letter that is a reference holds none.
+	Key *string
+	// Since is when the letter was written, at the earliest.
+	Since time.Time
+}
+
+// All reports whether the filter selects every letter.
+func (f *LetterFilter) All() bool {
+	return len(f.IDs) == 0 && f.Target == "" && f.Class == "" && f.Key == nil && f.Since.IsZero()
+}
+
+func (f *LetterFilter) selects(l *StoredLetter) bool {
+	return (len(f.IDs) == 0 || slices.Contains(f.IDs, l.ID)) &&
+		(f.Target == "" || f.Target == l.Target) && (f.Class == "" || f.Class == l.Class) &&
+		(f.Key == nil || l.Original != nil && l.Original.Key != nil && *f.Key == string(l.Original.Key))
+}
+
+// StoredLetter is a letter as its topic has it.
+type StoredLetter struct {
+	deadletter.Letter
+	// Written is when the topic got it.
+	Written time.Time
+	// Original is the record that could not be delivered; nil if the letter is a
+	// reference.
+	Original *event.Record
+}
+
+// letterKey stands for a letter's id in memory: some 40 bytes for each letter are all
+// that reading the topic takes.
+type letterKey [16]byte
+
+func keyOf(id string) letterKey {
+	sum := sha256.Sum256([]byte(id))
+	return letterKey(sum[:16])
+}
+
+// Letters reads and settles the dead letters of a group.
+type Letters struct {
+	cfg *config.Config
+	adm *kafka.Admin
+	log *slog.Logger
+}
+
+// OpenLetters returns one; it needs no running member.
+func OpenLetters(cfg *config.Config, log *slog.Logger) (*Letters, error) {
+	adm, err := kafka.NewAdmin(cfg.Kafka, log)
+	if err != nil {
+		return nil, err
+	}
+	return &Letters{cfg: cfg, adm: adm, log: log}, nil
+}
+
+// Close closes the connections.
+func (l *Letters) Close() { l.adm.Close() }
+
+// Unresolved calls each for the letters that the filter selects and nobody has
+// resolved, once for each id. Problems are records of the topic that cannot be read.
+func (l *Letters) Unresolved(ctx context.Context, f *LetterFilter, each func(*StoredLetter) error) (problems []error, err error) {
+	done := map[letterKey]struct{}{}
+	err = l.resolutions(ctx, func(r *receipt.Resolution) { done[keyOf(r.Letter)] = struct{}{} }, &problems)
+	if err != nil {
+		return nil, err
+	}
+	err = l.scan(ctx, f.Since, &problems, func(s *StoredLetter) error {
+		id := keyOf(s.ID)
+		if _, seen := done[id]; seen || !f.selects(s) {
+			return nil
+		}
+		done[id] = struct{}{}
+		return each(s)
+	})
+	return problems, err
+}
+
+// ErrNoLetter reports an id that no letter of the topic has.
+var ErrNoLetter = errors.New("there is no such dead letter")
+
+// errFound ends a scan.
+var errFound = errors.New("found")
+
+// Find reads one letter, and what became of it: nil if nobody has resolved it.
+func (l *Letters) Find(ctx context.Context, id string) (found *StoredLetter, resolved *receipt.Resolution, err error) {
+	var problems []error
+	err = l.scan(ctx, time.Time{}, &problems, func(s *StoredLetter) error {
+		if s.ID != id {
+			return nil
+		}
+		found = s
+		return errFound
+	})
+	if err != nil && !errors.Is(err, errFound) {
+		return nil, nil, err
+	}
+	if found == nil {
+		return nil, nil, errors.Join(fmt.Errorf("dead letter %s: %w", id, ErrNoLetter), errors.Join(problems...))
+	}
+	err = l.resolutions(ctx, func(r *receipt.Resolution) {
+		if r.Letter == id {
+			resolved = r
+		}
+	}, &problems)
+	return found, resolved, err
+}
+
+// Original reads the record of a letter that is a reference from its source.
+func (l *Letters) Original(ctx context.Context, s *StoredLetter) (*event.Record, error) {
+	if s.Original != nil {
+		return s.Original, nil
+	}
+	at := s.Position
+	r, err := kafka.ReadRecord(ctx, l.cfg.Kafka, at.Topic, at.Partition, at.Offset, l.log)
+	if err == nil && !r.Timestamp.Equal(s.Timestamp) {
+		return nil, fmt.Errorf("read record %s: another one lies there now, of %s: the topic was made anew", at, r.Timestamp.UTC())
+	}
+	return r, err
+}
+
+// resolutionBatch is how many resolutions are written at once.
+const resolutionBatch = 1000
+
+// Discard resolves the letters of the ids.
+func (l *Letters) Discard(ctx context.Context, ids []string, by, reason string) error {
+	w, err := kafka.NewReceipts(l.cfg.Kafka, l.cfg.Receipts.Topic, l.log)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	for part := range slices.Chunk(ids, resolutionBatch) {
+		resolutions := make([]receipt.Resolution, len(part))
+		for i, id := range part {
+			resolutions[i] = receipt.Resolution{Letter: id, Outcome: receipt.Discarded, Time: time.Now(), By: by, Reason: reason}
+		}
+		if err := w.WriteResolutions(ctx, resolutions); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scan reads the dead-letter topic. What is no letter goes to problems.
+func (l *Letters) scan(ctx context.Context, since time.Time, problems *[]error, each func(*StoredLetter) error) error {
+	spans, err := l.adm.Spans(ctx, since, l.cfg.DeadLetters.Topic)
+	if err == nil {
+		err = l.adm.Scan(ctx, spans, func(r *event.Record) error {
+			letter, original, err := deadletter.Decode(r)
+			if err != nil {
+				note(problems, err)
+				return nil
+			}
+			return each(&StoredLetter{Letter: letter, Written: r.Timestamp, Original: original})
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("read dead letters: %w", err)
+	}
+	return nil
+}
+
+// resolutions reads what became of letters, the last word on each coming last.
+func (l *Letters) resolutions(ctx context.Context, each func(*receipt.Resolution), problems *[]error) error {
+	place := receipt.PartitionKey([]byte(receipt.KindLetter))
+	err := l.adm.ReadReceipts(ctx, l.cfg.Receipts.Topic, place, time.Time{}, func(key, value []byte) {
+		if kind, _, _, err := receipt.ParseKey(key); err != nil || kind != receipt.KindLetter || value == nil {
+			return
+		}
+		r, err := receipt.DecodeResolution(key, value)
+		if err != nil {
+			note(problems, err)
+			return
+		}
+		each(r)
+	})
+	if err != nil {
+		return fmt.Errorf("read resolutions: %w", err)
+	}
+	return nil
+}
+
+// note keeps the first few problems: somebody else's records may be many.
+func note(problems *[]error, err error) {
+	if len(*problems) < 10 {
+		*problems = append(*problems, err)
+	}
+}

@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hms-sme/policysync/pkg/app"
+)
+
+func newDeadLetters(b build) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "dead-letters",
+		Aliases: []string{"dead-letter"},
+		Short:   "See what could not be delivered, and settle it",
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newLettersList(b), newLettersShow(b), newLettersDiscard(b))
+	return c
+}
+
+// letterFlags adds the flags that select letters and returns how to read them.
+func letterFlags(c *cobra.Command) func() (*app.LetterFilter, error) {
+	f := &app.LetterFilter{}
+	c.Flags().StringVar(&f.Target, "target", "", "those of one target")
+	c.Flags().StringVar(&f.Class, "class", "", "those whose last error was permanent, transient, unavailable or throttled")
+	since := c.Flags().String("since", "", "those written since then: a time in RFC 3339, or a duration such as 2h")
+	key := c.Flags().String("key", "", "those of one record key")
+	return func() (*app.LetterFilter, error) {
+		if c.Flags().Changed("key") {
+			f.Key = key
+		}
+		if *since == "" {
+			return f, nil
+		}
+		if d, err := time.ParseDuration(*since); err == nil {
+			f.Since = time.Now().Add(-d)
+			return f, nil
+		}
+		var err error
+		if f.Since, err = time.Parse(time.RFC3339, *since); err != nil {
+			return nil, usageError{fmt.Errorf("--since %q: want a time such as 2026-11-24T08:00:00Z, or a duration such as 2h", *since)}
+		}
+		return f, nil
+	}
+}
+
+func newLettersList(b build) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "list -c FILE [--target T] [--class C] [--since T] [--key K] [--group]",
+		Short: "List the dead letters that nobody has resolved",
+		Long: `List the dead letters that were neither redriven nor discarded, each once. With
+--group, count those of one target, class and error. They are read from Kafka and
+need no running member. --json prints one JSON object a line.`,
+		Example: example("policysync dead-letters list -c policysync.yaml --target legacyDatabase --since 24h",
+			"policysync dead-letters list -c policysync.yaml --group"),
+		Args: cobra.NoArgs,
+	}
+	load, filter := configFlag(c, b), letterFlags(c)
+	group := c.Flags().Bool("group", false, "count by target, class and error")
+	asJSON := c.Flags().Bool("json", false, "print JSON")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		f, err := filter()
+		if err != nil {
+			return err
+		}
+		cfg, err := load()
+		if err != nil {
+			return err
+		}
+		letters, err := app.OpenLetters(cfg, quiet())
+		if err != nil {
+			return err
+		}
+		defer letters.Close()
+		out := newLetterPrinter(c.OutOrStdout(), *group, *asJSON)
+		problems, err := letters.Unresolved(c.Context(), f, out.add)
+		if err != nil {
+			return err
+		}
+		warn(c, problems)
+		return out.end()
+	}
+	return c
+}
+
+func warn(c *cobra.Command, problems []error) {
+	for _, p := range problems {
+		fmt.Fprintln(c.ErrOrStderr(), "policysync: not readable:", p)
+	}
+}
+
+func newLettersDiscard(b build) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "discard -c FILE (ID… | --target T | --class C | --since T | --key K) --reason TEXT [--dry-run]",
+		Short: "Settle dead letters that need no delivery any more",
+		Long: `Write to the receipts topic that these dead letters are discarded, by whom, when and
+why. The letters themselves stay on their topic; nothing lists them any more.`,
+		Example: example(`policysync dead-letters discard -c policysync.yaml --target legacyDatabase --key DOI-7 --reason "entered by hand"`),
+		Args:    cobra.ArbitraryArgs,
+	}
+	load, filter := configFlag(c, b), letterFlags(c)
+	reason := c.Flags().String("reason", "", "why, for those who ask later")
+	by := c.Flags().String("by", "", "who; you, as this machine knows you, unless given")
+	dryRun := c.Flags().Bool("dry-run", false, "say which, and do nothing")
+	asJSON := c.Flags().Bool("json", false, "print JSON")
+	c.RunE = func(c *cobra.Command, ids []string) error {
+		f, err := filter()
+		if err != nil {
+			return err
+		}
+		if f.IDs = ids; f.All() {
+			return usageError{errors.New("nothing selected: give ids, or at least one of --target, --class, --since, --key")}
+		}
+		if *reason == "" && !*dryRun {
+			return usageError{errors.New("no reason given: --reason TEXT")}
+		}
+		cfg, err := load()
+		if err != nil {
+			return err
+		}
+		letters, err := app.OpenLetters(cfg, quiet())
+		if err != nil {
+			return err
+		}
+		defer letters.Close()
+		found := []string{}
+		problems, err := letters.Unresolved(c.Context(), f, func(l *app.StoredLetter) error {
+			found = append(found, l.ID)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		warn(c, problems)
+		if !*dryRun {
+			if err := letters.Discard(c.Context(), found, whoever(*by), *reason); err != nil {
+				return err
+			}
+		}
+		if err := printDiscarded(c, found, *dryRun, *asJSON); err != nil {
+			return err
+		}
+		return unknownLetters(ids, found)
+	}
+	return c
+}
+
+func printDiscarded(c *cobra.Command, ids []string, dryRun, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"discarded": ids, "dry_run": dryRun})
+	}
+	for _, id := range ids {
+		fmt.Fprintln(c.OutOrStdout(), id)
+	}
+	if dryRun {
+		fmt.Fprintf(c.OutOrStdout(), "%d dead letters would be discarded\n", len(ids))
+	} else {
+		fmt.Fprintf(c.OutOrStdout(), "%d dead letters discarded\n", len(ids))
+	}
+	return nil
+}
+
+// unknownLetters is the error of ids that nothing was found for.
+func unknownLetters(ids, found []string) error {
+	var errs []error
+	for _, id := range ids {
+		if !slices.Contains(found, id) {
+			errs = append(errs, fmt.Errorf("dead letter %s: not there, resolved already, or not selected", id))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// whoever is the one who runs the command, by the name given or as the machine knows
+// them.
+func whoever(name string) string {
+	if name != "" {
+		return name
+	}
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name
+}

@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hms-sme/policysync/pkg/app"
+)
+
+// letterPrinter prints letters as they come, or counts them.
+type letterPrinter struct {
+	json   *json.Encoder
+	out    io.Writer
+	table  *tabwriter.Writer
+	rows   int
+	groups map[letterGroup]*letterCount // nil unless they are to be counted
+}
+
+type letterGroup struct{ Target, Class, Error string }
+
+type letterCount struct {
+	Target string    `json:"target,omitempty"`
+	Class  string    `json:"class"`
+	Error  string    `json:"error"`
+	Count  int       `json:"count"`
+	First  time.Time `json:"first"`
+	Last   time.Time `json:"last"`
+}
+
+// tableRows is how many rows share the widths of their columns, and how many are kept
+// in memory.
+const tableRows = 500
+
+// maxGroups bounds the groups; an error that quotes a value would else make one each.
+const maxGroups = 1000
+
+const otherErrors = "(other errors)"
+
+func newLetterPrinter(w io.Writer, group, asJSON bool) *letterPrinter {
+	p := &letterPrinter{out: w, table: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+	if asJSON {
+		p.json = json.NewEncoder(w)
+		p.json.SetEscapeHTML(false)
+	}
+	if group {
+		p.groups = map[letterGroup]*letterCount{}
+	}
+	return p
+}
+
+func (p *letterPrinter) add(l *app.StoredLetter) error {
+	switch {
+	case p.groups != nil:
+		p.count(l)
+		return nil
+	case p.json != nil:
+		return p.json.Encode(l.Document())
+	}
+	if p.rows == 0 {
+		fmt.Fprintln(p.table, "WRITTEN\tTARGET\tCLASS\tKEY\tVERSION\tERROR\tID")
+	}
+	d := l.Document()
+	key, version := "-", "-"
+	if d.Key != nil {
+		key = *d.Key
+	}
+	if d.Version != nil {
+		version = fmt.Sprint(*d.Version)
+	}
+	fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", stamp(d.Written), orDash(d.Target), d.Class, line(key, 40), version, line(d.Error, 80), d.ID)
+	if p.rows++; p.rows%tableRows == 0 {
+		return p.table.Flush()
+	}
+	return nil
+}
+
+func (p *letterPrinter) count(l *app.StoredLetter) {
+	g := letterGroup{l.Target, l.Class, l.Error}
+	if p.groups[g] == nil && len(p.groups) >= maxGroups {
+		g.Error = otherErrors
+	}
+	n := p.groups[g]
+	if n == nil {
+		n = &letterCount{Target: g.Target, Class: g.Class, Error: g.Error, First: l.Written.UTC(), Last: l.Written.UTC()}
+		p.groups[g] = n
+	}
+	n.Count++
+	if l.Written.Before(n.First) {
+		n.First = l.Written.UTC()
+	}
+	if l.Written.After(n.Last) {
+		n.Last = l.Written.UTC()
+	}
+}
+
+// end prints what was counted, and what is still to be printed.
+func (p *letterPrinter) end() error {
+	if p.groups == nil {
+		if p.rows == 0 && p.json == nil {
+			fmt.Fprintln(p.out, "no dead letters")
+		}
+		return p.table.Flush()
+	}
+	counts := slices.SortedFunc(maps.Values(p.groups), func(a, b *letterCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Error, b.Error))
+	})
+	if p.json != nil {
+		for _, n := range counts {
+			if err := p.json.Encode(n); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(counts) == 0 {
+		fmt.Fprintln(p.out, "no dead letters")
+		return nil
+	}
+	fmt.Fprintln(p.table, "TARGET\tCLASS\tCOUNT\tFIRST\tLAST\tERROR")
+	for _, n := range counts {
+		fmt.Fprintf(p.table, "%s\t%s\t%d\t%s\t%s\t%s\n", orDash(n.Target), n.Class, n.Count, stamp(n.First), stamp(n.Last), line(n.Error, 120))
+	}
+	return p.table.Flush()
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
+
+func orDash(s string) string { return cmp.Or(s, "-") }
+
+// line makes text one line of at most n characters that no terminal acts upon.
+func line(text string, n int) string {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, text)
+	if utf8.RuneCountInString(text) <= n {
+		return text
+	}
+	return string([]rune(text)[:n-1]) + "…"
+}
