@@ -13,7 +13,6 @@
 //	oneof:"a b"        the values of a text
 //	min:"1" max:"10"   inclusive bounds of a number, a duration or a size
 //	later:"true"       accepted by name, but any value other than the default is refused
-//	later:"a b"        these values of a text are refused
 //	vars:"response"    variables that expressions below see beyond the standard ones
 //	want:"bool"        what an expression must result in
 //

@@ -52,7 +52,7 @@ func setScalar(v reflect.Value, text string) error {
 	return nil
 }
 
-// bounded holds v against the tags min, max, oneof and later; text is how the
+// bounded holds v against the tags min, max and oneof; text is how the
 // file gives v. The message is empty if all is well.
 func bounded(v reflect.Value, tag reflect.StructTag, text string) string {
 	if low, ok := tag.Lookup("min"); ok && compare(v, low) < 0 {
@@ -64,9 +64,6 @@ func bounded(v reflect.Value, tag reflect.StructTag, text string) string {
 	words := strings.Fields(tag.Get("oneof"))
 	if len(words) > 0 && !slices.Contains(words, text) {
 		return fmt.Sprintf("%q is not one of %s%s", text, strings.Join(words, ", "), didYouMean(text, words))
-	}
-	if slices.Contains(strings.Fields(tag.Get("later")), text) && v.Kind() == reflect.String {
-		return fmt.Sprintf("%q is not supported yet", text)
 	}
 	return ""
 }
