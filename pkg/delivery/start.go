@@ -156,12 +156,23 @@ func (r *restoring) forget(ctx context.Context) error {
 		"from", cut, "to", highest-1, "log_end", r.LogEnd)
 	r.base = min(r.base, cut)
 	for name, l := range r.saved {
-		if to := l.Cursor.Highest(); to > cut {
-			r.log.ErrorContext(ctx, "target goes back", "target", name, "from", cut, "to", to-1)
-			l.Cursor.Forget(cut)
+		from := cut
+		if r.engine.conflates(name) {
+			// A version that still waited may be gone, and those that it replaced have
+			// settled: nobody knows any more where they are.
+			from = r.LogStart
+		}
+		if to := l.Cursor.Highest(); to > from {
+			r.log.ErrorContext(ctx, "target goes back", "target", name, "from", from, "to", to-1)
+			l.Cursor.Forget(from)
 		}
 	}
 	return nil
+}
+
+// conflates reports whether the target of this name has `deliver: latest`.
+func (e *Engine) conflates(name string) bool {
+	return slices.ContainsFunc(e.Targets, func(t *Target) bool { return t.name == name && t.latest })
 }
 
 // cut returns the offset up to which the log is the one that was settled to highest:

@@ -160,6 +160,16 @@ func TestWhereLanesStart(t *testing.T) {
 			"level=ERROR msg=\"target goes back\" topic=policies partition=0 target=target0 from=40 to=44",
 		},
 		{
+			"with deliver: latest to the log's start, since what waited may have replaced anything",
+			[]rigOption{withTarget(latest), now},
+			func(a *Assignment) {
+				a.Committed, a.Metadata = 30, cursors(t, topicID, 30, 1, map[string][]int64{"target0": {30, 33}, "target1": {50}})
+			},
+			map[string][]int64{"target0": {10}, "target1": {40}},
+			10,
+			"level=ERROR msg=\"target goes back\" topic=policies partition=0 target=target0 from=10 to=33",
+		},
+		{
 			"also when the log has grown beyond that again",
 			[]rigOption{now},
 			func(a *Assignment) {
