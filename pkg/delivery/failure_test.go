@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/hms-sme/policysync/pkg/checkpoint"
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/mapping"
 )
@@ -344,5 +346,38 @@ func TestRegistryOutageIsWaitedFor(t *testing.T) {
 		r.settlesAll(2 * time.Minute)
 		require.ElementsMatch(t, []int64{0, 1, 2}, r.targets[0].offsets(""))
 		require.Empty(t, r.letters.all())
+	})
+}
+
+// Letters of records that nobody can read take no room of what was pushed: among many
+// that wait, a checkpoint still records each push, and no restart repeats one.
+func TestLettersTakeNoRoomOfPushes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		r := newRig(t, logTo(&out))
+		c := r.targets[0]
+		c.set(func(ctx context.Context, d *connector.Delivery) error {
+			if d.Event.Offset%10 == 0 {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		})
+		for i := range 200 {
+			r.publish(fmt.Sprint(i), "garbage")
+		}
+		synctest.Wait()
+		for i := range 3000 {
+			r.publish(fmt.Sprint("waits", i), "garbage")
+		}
+		synctest.Wait()
+		offset, meta := r.checkpoint()
+		require.Len(t, r.letters.all(), 3200)
+		require.NotContains(t, out.String(), "checkpoint has no room")
+		cp, err := checkpoint.Decode(meta, offset, topicID)
+		require.NoError(t, err)
+		for _, pushed := range c.offsets("") {
+			require.True(t, cp.Lanes[0].Cursor.Settled(pushed), "offset %d", pushed)
+		}
 	})
 }

@@ -224,10 +224,15 @@ func (l *Lane) filter(offset int64) {
 }
 
 // bury settles a record whose dead letter is written. That is recorded like a push,
-// so that a restart does not write it again.
+// so that a restart does not write it again; unless it would take the room of pushes,
+// whose repetition does more harm than that of a letter.
 func (l *Lane) bury(ctx context.Context, r *event.Record, ev *event.Event, cause error) {
 	l.pass(r.Offset, outcomeDeadLettered, func() {
-		l.mark(r.Offset)
+		if l.cursor.Admits(r.Offset, max(l.offered, r.Offset), l.admitted, l.p.share) {
+			l.mark(r.Offset)
+		} else {
+			l.cursor.SettleRange(r.Offset, r.Offset+1)
+		}
 		l.keepBuried(ctx, r, ev, cause)
 	})
 }
