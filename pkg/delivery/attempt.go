@@ -72,7 +72,7 @@ func (t *Target) attemptContext(entries []*pending) (context.Context, func([]con
 			lanes = append(lanes, p.lane)
 		}
 	}
-	ctx, cancel := first.ctx, context.CancelCauseFunc(func(error) {})
+	ctx, cancel := first.context(), context.CancelCauseFunc(func(error) {})
 	if len(lanes) > 1 {
 		ctx, cancel = context.WithCancelCause(ctx)
 	}
@@ -309,7 +309,7 @@ func (t *Target) deadLetter(p *pending) {
 		err := writeLetter(l.ctx, t.letters, letter, p.d.Event.Record, t.jitter, t.log)
 		if err == nil {
 			t.metrics.DeadLetter(t.name, letter.Class)
-			t.log.WarnContext(p.ctx, "delivery became a dead letter", "id", letter.ID, "key", p.d.Key,
+			t.log.WarnContext(p.context(), "delivery became a dead letter", "id", letter.ID, "key", p.d.Key,
 				"class", letter.Class, "attempts", letter.Attempts, "err", letter.Error)
 		}
 		t.mu.Lock()

@@ -19,7 +19,7 @@ func (t *Target) batchDue(now time.Time) bool {
 	if t.batch == nil || linger == 0 || t.ready.len() >= t.settings.Batch.Size || t.probing(now) {
 		return true
 	}
-	due := t.ready.at(0).readyAt.Add(linger)
+	due := t.ready.at(0).due.Add(linger)
 	if !now.Before(due) {
 		return true
 	}

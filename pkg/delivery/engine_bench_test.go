@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -91,3 +93,42 @@ func (t *takesAll) Push(context.Context, *connector.Delivery) (connector.Receipt
 }
 
 func (*takesAll) Close(context.Context) error { return nil }
+
+// BenchmarkWaitingDelivery is the memory of a delivery that waits for its target, each
+// of another key, beside its event.
+func BenchmarkWaitingDelivery(b *testing.B) {
+	settings := defaults()
+	settings.Concurrency, settings.Window = 1, Window{Deliveries: b.N + 1, Bytes: math.MaxInt64 / 2}
+	log := slog.New(slog.DiscardHandler)
+	target := NewTarget(TargetConfig{
+		Name: "target", Kind: "none", Settings: settings, Connector: &recordingConnector{answer: refused},
+		HoldRatio: 0.5, Metrics: testMetrics(b), Logger: log,
+	})
+	e := NewEngine(Config{
+		Targets: []*Target{target}, Decoder: fakeDecoder{}, Reader: fakeReader{}, Router: everywhere(1),
+		CommitNow: func() {}, Tracer: testTracer(), Metrics: testMetrics(b), Logger: log,
+	})
+	p, err := e.Assign(b.Context(), Assignment{Topic: "policies", TopicID: topicID}, &fakeLog{})
+	require.NoError(b, err)
+	events := make([]*event.Event, b.N)
+	for i := range events {
+		r := record(int64(i), strconv.Itoa(i))
+		events[i] = &event.Event{Record: r, Key: string(r.Key), HasKey: true}
+	}
+	b.ReportAllocs()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	b.ResetTimer()
+	for _, ev := range events {
+		if p.lanes[0].offer(b.Context(), ev, nil) != nil {
+			b.Fatal("the window is full")
+		}
+	}
+	b.StopTimer()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(b.N), "held-B/op")
+	p.Abort()
+	require.NoError(b, e.Close(context.Background()))
+}

@@ -142,7 +142,7 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	}
 	// The delivery outlives the processing of its record: it hangs on the lane, and
 	// keeps only the parent span.
-	p.ctx, p.span = l.p.engine.Tracer.StartDelivery(trace.ContextWithSpan(l.ctx, trace.SpanFromContext(ctx)), ev, t.name, t.kind)
+	_, p.span = l.p.engine.Tracer.StartDelivery(trace.ContextWithSpan(l.ctx, trace.SpanFromContext(ctx)), ev, t.name, t.kind)
 	l.offered = ev.Offset
 	l.count++
 	l.bytes += size

@@ -17,27 +17,24 @@ import (
 type pending struct {
 	d    connector.Delivery
 	lane *Lane
-	// ctx carries the delivery's span, and ends with the lane.
-	ctx  context.Context
 	span trace.Span
 	size int64
 
-	state    state
 	unrouted error // why it is not known whether the target wants the event
-	prepared bool  // d.Document is made, or none is needed
-	admitted bool  // the checkpoint has room to record its settling
+	state    state
+	prepared bool // d.Document is made, or none is needed
+	admitted bool // the checkpoint has room to record its settling
+	counted  bool // its failure counted on the breaker already
 	// spent counts the attempts that retry.max_attempts bounds, tries all of them.
 	spent, tries int
-	readyAt      time.Time // since when it waits in the ready queue
 	first, last  time.Time // start of the first and the last attempt
 	downSince    time.Time // first failure of the present outage
 	lastSuccess  uint64    // the target's success count at the last attempt
 	lastErr      error
 	lastClass    connector.Class
-	counted      bool   // its failure counted on the breaker already
-	reference    string // the external system's own id for what it took
-	due          time.Time
-	at           int // its index in the heap of back-offs
+	reference    string    // the external system's own id for what it took
+	due          time.Time // when its back-off ends; in the ready queue, since when it waits there
+	at           int       // its index in the heap of back-offs
 
 	// With `deliver: latest`, what it took over from the versions that it replaced: how
 	// many they were, how often they were attempted, how many pushes of the lane it is
@@ -56,6 +53,10 @@ const (
 	flying                // an attempt or its dead letter is under way
 	replaced              // settled, while still in the ready queue
 )
+
+// context carries the delivery's span, and ends with the lane. It is made when it is
+// needed: what waits does without.
+func (p *pending) context() context.Context { return trace.ContextWithSpan(p.lane.ctx, p.span) }
 
 // sendable reports whether an attempt at p gets as far as the target. One that backs
 // off without an attempt of its own is in the place of one that did.

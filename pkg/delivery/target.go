@@ -310,7 +310,7 @@ func (t *Target) makeReady(p *pending, now time.Time) {
 		t.backOff(p)
 		return
 	}
-	p.state, p.readyAt = ready, now
+	p.state, p.due = ready, now
 	t.ready.push(p)
 }
 
