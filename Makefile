@@ -23,6 +23,11 @@ help: ## Show this list
 build: ## Build bin/policysync
 	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN)/policysync ./cmd/policysync
 
+# image hands on IMAGE, ARCH and GOFIPS140; ARCHIVE is a file to write it to.
+.PHONY: image
+image: ## Build the container image by buildah or docker: docs/air-gapped.md
+	VERSION=$(VERSION) deploy/image/build.sh $(ARCHIVE)
+
 .PHONY: demo
 demo: ## Show all of it in one process, with nothing but Go
 	@go run ./cmd/policysync demo
@@ -97,6 +102,7 @@ generate: ## Write the generated pages of docs anew
 	go test ./pkg/telemetry -run '^TestMetricsDocument$$' -update
 	go test ./connectors -run '^(TestOptionsDocument|TestConfigSchema)$$' -update
 	go test ./deploy/helm -run '^TestValuesReference$$' -update
+	go test ./deploy -run '^TestNotice$$' -update
 
 .PHONY: helm-lint
 helm-lint: $(HELM) $(KUBECONFORM) $(SCHEMAS) ## Render the chart for each values file and check what comes out
