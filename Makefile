@@ -12,6 +12,7 @@ FUZZTIME ?= 20s
 GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 HELM := $(BIN)/helm-$(HELM_VERSION)
+HELM_UNITTEST := $(BIN)/helm-unittest-$(HELM_UNITTEST_VERSION)
 KUBECONFORM := $(BIN)/kubeconform-$(KUBECONFORM_VERSION)
 SCHEMAS := $(BIN)/k8s-schemas-$(K8S_SCHEMAS_VERSION)-$(KEDA_VERSION)-$(PROMETHEUS_OPERATOR_VERSION)
 
@@ -108,6 +109,10 @@ generate: ## Write the generated pages of docs anew
 helm-lint: $(HELM) $(KUBECONFORM) $(SCHEMAS) ## Render the chart for each values file and check what comes out
 	HELM=$(HELM) KUBECONFORM=$(KUBECONFORM) SCHEMAS=$(SCHEMAS) deploy/helm/lint.sh $(LINTFLAGS)
 
+.PHONY: helm-test
+helm-test: $(HELM_UNITTEST) ## Run the chart's unit tests
+	$(HELM_UNITTEST) --strict deploy/helm/policysync
+
 .PHONY: vulncheck
 vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities in what is called
 	$(GOVULNCHECK) ./...
@@ -133,6 +138,8 @@ $(GOVULNCHECK):
 	$(call install,golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION))
 $(HELM):
 	$(call install,helm.sh/helm/v4/cmd/helm@$(HELM_VERSION))
+$(HELM_UNITTEST):
+	deploy/helm/unittest.sh $@ $(HELM_UNITTEST_VERSION)
 $(KUBECONFORM):
 	$(call install,github.com/yannh/kubeconform/cmd/kubeconform@$(KUBECONFORM_VERSION))
 $(SCHEMAS):

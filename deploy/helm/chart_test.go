@@ -126,9 +126,12 @@ func describe(t *testing.T, values []byte) string {
 		"that is not listed is an error that names it. [kubernetes.md](kubernetes.md) shows how they go together.\n\n" +
 		"| value | default | meaning |\n|---|---|---|\n")
 	line := regexp.MustCompile(`^(\s*)(\w+):\s*(.*)$`)
-	section, comment := "", []string{}
+	section, comment, inText := "", []string{}, false
 	for text := range bytes.Lines(values) {
 		s := strings.TrimRight(string(text), "\n")
+		if inText = inText && strings.HasPrefix(s, "  "); inText {
+			continue
+		}
 		if words, ok := strings.CutPrefix(strings.TrimSpace(s), "# "); ok && !strings.HasPrefix(words, "- {") {
 			comment = append(comment, words)
 			continue
@@ -149,7 +152,10 @@ func describe(t *testing.T, values []byte) string {
 			section = strings.Join(append(parts[:min(2, len(parts))], m[2]), ".")
 		}
 		fallback := ""
-		if m[3] != "" {
+		switch inText = m[3] == "|"; {
+		case inText:
+			fallback = "an example"
+		case m[3] != "":
 			fallback = "`" + m[3] + "`"
 		}
 		if fallback != "" || len(comment) > 0 {

@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 helm="${HELM:?the helm to use}" conform="${KUBECONFORM:?the kubeconform to use}" schemas="${SCHEMAS:?where schemas.sh put them}"
 
+"$helm" lint --strict --quiet policysync # what a chart's user sees first
 for values in policysync/ci/*-values.yaml; do
   golden="testdata/$(basename "$values" -values.yaml).yaml"
   "$helm" lint --strict --quiet policysync -f "$values"
