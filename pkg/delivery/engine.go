@@ -85,7 +85,7 @@ func (e *Engine) Assign(ctx context.Context, a Assignment, source Source) (*Part
 	p := &Partition{
 		Assignment: a, engine: e, source: source, prefix: fmt.Sprintf("%s/%d/", a.TopicID, a.Partition),
 		joined: make(chan struct{}), stopped: make(chan struct{}),
-		unsaved: unsaved{index: map[unsavedKey]int{}},
+		unsaved: newUnsaved(),
 	}
 	restored, err := e.restore(ctx, p)
 	if err != nil {

@@ -80,7 +80,7 @@ type Partition struct {
 	epochs    epochs
 	diverged  atomic.Bool // nothing more is taken from any feed
 
-	unsaved unsaved
+	unsaved *unsaved
 	end     atomic.Int64 // the log's end as last seen
 	dirty   atomic.Int64 // settlings since the last checkpoint was taken
 	busy    atomic.Int64 // since when the goroutine works on one record, unix nanoseconds; 0: it waits

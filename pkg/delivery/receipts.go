@@ -27,6 +27,9 @@ type unsaved struct {
 	list    []receipt.Receipt
 	index   map[unsavedKey]int // in list
 	settled int64              // deliveries that list stands for
+	// beneath are the dead letters that the receipt of a superseded version replaced in
+	// list: they are the last outcome if that version turns out to be only counted.
+	beneath map[unsavedKey]receipt.Receipt
 
 	// mu closes the race between a feed that begins to wait and an acknowledgement.
 	mu   sync.Mutex
@@ -40,6 +43,10 @@ type unsavedKey struct {
 
 func keyOf(r *receipt.Receipt) unsavedKey { return unsavedKey{r.Kind(), r.Target, r.Key} }
 
+func newUnsaved() *unsaved {
+	return &unsaved{index: map[unsavedKey]int{}, beneath: map[unsavedKey]receipt.Receipt{}}
+}
+
 // add takes over what settled. Counts of superseded versions add up.
 func (u *unsaved) add(receipts []receipt.Receipt) {
 	u.settled += int64(len(receipts))
@@ -47,6 +54,7 @@ func (u *unsaved) add(receipts []receipt.Receipt) {
 		k := keyOf(&r)
 		i, ok := u.index[k]
 		if ok {
+			u.layer(k, &r, &u.list[i])
 			r.Superseded += u.list[i].Superseded
 			u.list[i] = r
 		} else {
@@ -59,12 +67,27 @@ func (u *unsaved) add(receipts []receipt.Receipt) {
 	}
 }
 
+// layer keeps what r takes the place of, if it may be needed again.
+func (u *unsaved) layer(k unsavedKey, r, old *receipt.Receipt) {
+	switch {
+	case r.Outcome != receipt.Superseded:
+		delete(u.beneath, k)
+	case old.Outcome != receipt.Superseded:
+		u.beneath[k] = *old
+	}
+}
+
 // dropSuperseded drops the receipt of a version that gave way to the one held: its
 // own receipt counts it.
 func (u *unsaved) dropSuperseded(held *receipt.Receipt) {
 	k := unsavedKey{receipt.KindLast, held.Target, held.Key}
 	i, ok := u.index[k]
 	if !ok || u.list[i].Outcome != receipt.Superseded || u.list[i].Source.Offset > held.Source.Offset {
+		return
+	}
+	if old, ok := u.beneath[k]; ok {
+		u.list[i] = old
+		delete(u.beneath, k)
 		return
 	}
 	end := len(u.list) - 1
@@ -78,6 +101,7 @@ func (u *unsaved) dropSuperseded(held *receipt.Receipt) {
 func (u *unsaved) clear() {
 	clear(u.list)
 	clear(u.index)
+	clear(u.beneath)
 	u.list = u.list[:0]
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -127,6 +127,10 @@ func TestReceiptsAreCoalesced(t *testing.T) {
 			[]receipt.Receipt{of(receipt.Superseded, 1, 1), of(receipt.Superseded, 2, 1), other, of(receipt.Delivered, 3, 2)},
 			[]receipt.Receipt{other, of(receipt.Delivered, 3, 2)},
 		},
+		"a dead letter outlives one that gave way": {
+			[]receipt.Receipt{of(receipt.DeadLettered, 1, 0), of(receipt.Superseded, 2, 1), other, of(receipt.Superseded, 3, 1), of(receipt.Delivered, 4, 2)},
+			[]receipt.Receipt{of(receipt.DeadLettered, 1, 0), other, of(receipt.Delivered, 4, 2)},
+		},
 		"one that gave way later stands": {
 			[]receipt.Receipt{of(receipt.Delivered, 1, 0), of(receipt.Superseded, 2, 1), of(receipt.Superseded, 3, 1)},
 			[]receipt.Receipt{of(receipt.Delivered, 1, 0), of(receipt.Superseded, 3, 2)},
@@ -138,7 +142,7 @@ func TestReceiptsAreCoalesced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			u := unsaved{index: map[unsavedKey]int{}}
+			u := newUnsaved()
 			u.add(tc.in[:1])
 			u.add(tc.in[1:])
 			require.ElementsMatch(t, tc.want, u.list)
