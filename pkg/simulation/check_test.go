@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/checkpoint"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // truth is what is known from outside of one offset for one target. The service has
@@ -51,7 +52,8 @@ type tenure struct {
 	fence   int
 	targets map[string]bool // of the process's config
 	given   *checkpoint.Checkpoint
-	over    bool // the partition was let go: nothing may start any more
+	drained time.Time // when the drain began, which only the splits of a batch outlive
+	over    bool      // the partition was let go: nothing may start any more
 	flying  map[flight]int64
 	newest  map[flight]int64 // the highest offset of each key that it knows to be settled
 	acked   map[string][]learnt
@@ -75,10 +77,11 @@ type checker struct {
 	seed
 
 	logs    []*partitionLog
-	targets map[string]int       // the place of each target in the plan
-	tries   map[string]int       // retry.max_attempts of each
+	targets map[string]int // the place of each in the plan
+	plans   []targetPlan
 	ledgers map[string][]*ledger // by target and partition
-	named   map[place]bool       // the names that no target has, whose letters were acknowledged
+	proof   proof
+	named   map[place]bool // the names that no target has, whose letters were acknowledged
 	broken  []string
 }
 
@@ -93,7 +96,23 @@ func (c *checker) settled(target string, partition int, offset int64) bool {
 		return false
 	}
 	e, t := log.entries[offset], l.at(offset)
-	return e == nil || offset < l.owed || t.acked || t.lettered || t.reported || !c.garbage(e) && c.filtered(e, c.targets[target])
+	return e == nil || offset < l.owed || t.acked || t.lettered || t.reported || !c.wanted(e, target) && !c.garbage(e) ||
+		c.superseded(target, log, e)
+}
+
+// wanted reports whether a record is one that the target is pushed.
+func (c *checker) wanted(r *event.Record, target string) bool {
+	return !c.garbage(r) && !c.filtered(r, c.targets[target])
+}
+
+// superseded reports whether a newer version can have taken the place of a record.
+// Whoever asks for each offset so sees that the newest version settles for itself, or
+// is owed.
+func (c *checker) superseded(target string, log *partitionLog, r *event.Record) bool {
+	return c.plans[c.targets[target]].latest() && r.Key != nil && c.wanted(r, target) &&
+		slices.ContainsFunc(log.written[r.Offset+1:log.read], func(n *event.Record) bool {
+			return n != nil && string(n.Key) == string(r.Key) && c.wanted(n, target)
+		})
 }
 
 // assigned begins a tenure: it works out by itself where each target must begin.
@@ -140,7 +159,9 @@ func (c *checker) attempt(t *tenure, target, id string, key string, offset int64
 	switch {
 	case t.over:
 		c.fail("%s: the partition was let go", where)
-	case e != nil && (c.garbage(e) || c.filtered(e, c.targets[target])):
+	case !t.drained.IsZero() && time.Now().After(t.drained) && !c.ledgers[target][partition].at(offset).split:
+		c.fail("%s: it began after the drain did", where)
+	case e != nil && !c.wanted(e, target):
 		c.fail("%s: the target does not want it", where)
 	}
 	if want := fmt.Sprintf("%s/%d/%d/%s", topicID, partition, offset, target); id != want {
@@ -174,14 +195,17 @@ func (c *checker) attempt(t *tenure, target, id string, key string, offset int64
 
 // applied notes that the external system took a push. A push that is not learnt is
 // one whose outcome no owner of the partition will ever know: only such a one may
-// come late.
-func (c *checker) applied(target string, partition int, key string, offset int64, learnt bool) {
-	if !learnt {
-		return
-	}
+// come late. And so may one that was superseded, after a restart that knows of no push
+// of a newer one.
+func (c *checker) applied(t *tenure, target, key string, offset int64) {
+	partition := t.seat.log.id
 	l := c.ledgers[target][partition]
 	tr := l.at(offset)
-	if newest, ok := l.first[key]; ok && newest > offset && !tr.applied && !tr.lettered {
+	forgotten := func(newest int64) bool {
+		lane := t.lane(target)
+		return c.plans[c.targets[target]].latest() && (lane == nil || !lane.Cursor.Settled(newest))
+	}
+	if newest, ok := l.first[key]; ok && newest > offset && !tr.applied && !tr.lettered && !forgotten(newest) {
 		c.fail("push of %d/%d to %.8s arrived after %d of the same key", partition, offset, target, newest)
 	}
 	tr.applied = true
@@ -263,6 +287,8 @@ func (c *checker) checkCursor(where, target string, partition int, cursor *check
 	for offset := l.checked; offset < cursor.Highest(); offset++ {
 		if cursor.Settled(offset) && !c.settled(target, partition, offset) {
 			c.fail("%s: %d has not settled for %.8s", where, offset, target)
+		} else if cursor.Settled(offset) {
+			c.proven(where, target, partition, offset)
 		}
 	}
 	l.checked = max(l.checked, cursor.Next())
@@ -298,7 +324,7 @@ func (c *checker) letter(partition int, offset int64, target, class string, atte
 			c.fail("%s: the target never refused it for good", where)
 		}
 	case "transient":
-		if most := c.tries[target]; attempts < most || tr.failures < most {
+		if most := c.plans[c.targets[target]].settings.Retry.MaxAttempts; attempts < most || tr.failures < most {
 			c.fail("%s: %d attempts of %d", where, attempts, most)
 		}
 	default:
@@ -333,6 +359,7 @@ func (c *checker) nameless(partition int) {
 
 // reset makes everything from an offset on owed again, and nothing below it.
 func (c *checker) reset(partition int, offset int64) {
+	c.proof = proof{}
 	for _, ls := range c.ledgers {
 		l := newLedger()
 		l.owed = offset
@@ -350,8 +377,15 @@ func (c *checker) finish(partition int) {
 			if !c.settled(target, partition, offset) {
 				c.fail("%d/%d is lost: %.8s never had it", partition, offset, target)
 			}
-			if e := log.entries[offset]; e != nil && e.Key != nil && ls[partition].at(offset).applied && !ls[partition].at(offset).lettered {
+			e, tr := log.entries[offset], ls[partition].at(offset)
+			switch {
+			case e == nil || e.Key == nil:
+			case tr.applied && !tr.lettered:
 				last[string(e.Key)] = offset
+			case tr.lettered && c.plans[c.targets[target]].latest():
+				// It may have superseded a version that a crash had the target have, and
+				// lose to an earlier one.
+				delete(last, string(e.Key))
 			}
 		}
 		for key, offset := range ls[partition].last {

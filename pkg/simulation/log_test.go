@@ -28,6 +28,8 @@ type partitionLog struct {
 
 	id      int
 	entries []*event.Record // by offset; nil is a gap
+	written []*event.Record // the same before compaction
+	read    int64           // one past the highest offset that a process was given
 	start   int64
 	epoch   int32
 	grown   chan struct{} // closed when something is appended, and then made anew
@@ -63,14 +65,14 @@ func (l *partitionLog) append(n int) {
 		case 4, 5:
 			r.Value = large
 		}
-		l.entries = append(l.entries, r)
+		l.entries, l.written = append(l.entries, r), append(l.written, r)
 	}
 	l.grow()
 }
 
 // gap takes an offset that no consumer ever sees.
 func (l *partitionLog) gap() {
-	l.entries = append(l.entries, nil)
+	l.entries, l.written = append(l.entries, nil), append(l.written, nil)
 	l.grow()
 }
 
@@ -94,12 +96,19 @@ func (l *partitionLog) compact(round int) {
 	}
 }
 
-// read returns up to n records from an offset on, and where to go on.
-func (l *partitionLog) read(from int64, n int) (records []*event.Record, next int64) {
+// sticky tells the records of the key at which targets stick.
+func (l *partitionLog) sticky(offset int) bool {
+	r := l.written[offset]
+	return r != nil && string(r.Key) == fmt.Sprintf("%d-0", l.id)
+}
+
+// fetch returns up to n records from an offset on, and where to go on.
+func (l *partitionLog) fetch(from int64, n int) (records []*event.Record, next int64) {
 	for next = max(from, l.start); next < l.end() && len(records) < n; next++ {
 		if r := l.entries[next]; r != nil {
 			records = append(records, r)
 		}
 	}
+	l.read = max(l.read, next)
 	return records, next
 }

@@ -34,7 +34,17 @@ const (
 	rows                  // a result for each row
 	whole                 // all rows or none
 	wholeOrdered          // and several of one key
+	rowsOrdered           // a result for each row, and several of one key
 )
+
+func (t targetPlan) byRow() bool { return t.kind == rows || t.kind == rowsOrdered }
+
+func (t targetPlan) latest() bool { return t.settings.Deliver == "latest" }
+
+// ordered reports whether one call may hold several deliveries of a key.
+func (t targetPlan) ordered() bool {
+	return (t.kind == wholeOrdered || t.kind == rowsOrdered) && !t.latest()
+}
 
 // action is a kind of step.
 type action int
@@ -53,6 +63,7 @@ const (
 	noLetters                // the topic of dead letters is away for a while
 	noCommits                // every n-th commit is refused, or its answer lost
 	noRegistry               // the schema registry is away for a while
+	noReceipts               // the topic of receipts is away for a while
 	reset                    // the group stops, and its offsets are set n percent into the log
 	actions
 )
@@ -60,7 +71,7 @@ const (
 func (a action) String() string {
 	return [...]string{
 		"publish", "mark", "compact", "retain", "elect", "mood", "crash", "restart", "stall", "rotate",
-		"no letters", "no commits", "no registry", "reset",
+		"no letters", "no commits", "no registry", "no receipts", "reset",
 	}[a]
 }
 
@@ -86,8 +97,9 @@ const (
 func planOf(s seed) *plan {
 	d := &source{seed: s}
 	p := &plan{seed: s, partitions: 1 + d.next(3), members: 1 + d.next(3), static: d.next(3) == 0}
-	names := oneOf(d, "", "", strings.Repeat("long", 120)) // long names leave little room for runs
-	for i := range 1 + d.next(4) {
+	targets := 1 + d.next(4)
+	names := oneOf(d, "", "", strings.Repeat("long", 600/targets)) // long names leave little room for runs
+	for i := range targets {
 		p.targets = append(p.targets, targetOf(d, fmt.Sprintf("target%d%s", i, names)))
 	}
 	for range steps {
@@ -121,8 +133,8 @@ func planOf(s seed) *plan {
 }
 
 func targetOf(d *source, name string) targetPlan {
-	t := targetPlan{name: name, kind: batching(d.next(4)), settings: delivery.Settings{
-		Deliver:     "every",
+	t := targetPlan{name: name, kind: batching(d.next(5)), settings: delivery.Settings{
+		Deliver:     oneOf(d, "every", "every", "latest"),
 		Concurrency: oneOf(d, 1, 3, 32),
 		Timeout:     oneOf(d, time.Second, 3*time.Second),
 		Window:      delivery.Window{Deliveries: oneOf(d, 1, 3, 10, 50, 5000), Bytes: 4 << 20},

@@ -65,7 +65,7 @@ func (w *world) start(member, without int) {
 		}))
 	}
 	p.engine = delivery.NewEngine(delivery.Config{
-		Targets: targets, Decoder: p, Reader: p, Router: p, Letters: p, Feeds: p,
+		Targets: targets, Decoder: p, Reader: p, Router: p, Letters: p, Feeds: p, Receipts: true,
 		CommitEvery: 20, CommitNow: p.commitNow, Jitter: w.jitter, Tracer: w.tracer, Metrics: w.metrics, Logger: log,
 	})
 	p.running.Go(p.commitLoop)
@@ -133,6 +133,9 @@ func (p *process) owns(t *tenure) bool { return t.seat.owner == p && t.seat.fenc
 func (p *process) release(h *holding, orderly bool) {
 	h.live.Close()
 	if orderly {
+		p.w.mu.Lock()
+		h.drained = time.Now()
+		p.w.mu.Unlock()
 		h.part.Drain(draining)
 		p.commit([]*holding{h})
 	} else {
@@ -234,6 +237,10 @@ func (p *process) commit(hs []*holding) {
 			w.check.fail("checkpoint of partition %d: %v", h.seat.log.id, err)
 		}
 		w.mu.Unlock()
+		if p.prove(h, c.Receipts, n) != nil {
+			h.part.Uncommitted()
+			continue
+		}
 		there := w.upTo(20*time.Millisecond, forCommit, p.member, p.life, n, 0)
 		back := w.upTo(20*time.Millisecond, forCommit, p.member, p.life, n, 1)
 		<-time.After(there)

@@ -39,7 +39,7 @@ func (f *feed) run(ctx context.Context, next int64) {
 			next = max(0, next-3) // a client may give the beginning of a batch
 		}
 		f.w.mu.Lock()
-		records, to := f.log.read(next, 1+pick(20, 1))
+		records, to := f.log.fetch(next, 1+pick(20, 1))
 		start, end, grown := f.log.start, f.log.end(), f.log.grown
 		f.w.mu.Unlock()
 		next = to

@@ -18,6 +18,7 @@ const (
 	forFeed
 	forCommit
 	forLetter
+	forReceipt
 	forCompaction
 	forOwner
 	forRegistry

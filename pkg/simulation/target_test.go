@@ -22,6 +22,7 @@ const (
 	unheard          // applies it, and the answer is lost
 	denies           // refuses all for good, as with a wrong path
 	panics           // its connector does
+	sticks           // fails, always, for one key of each partition
 	mixed            // each attempt another one of the above
 	manners
 )
@@ -90,6 +91,10 @@ func (s *system) fate(m manner, partition, offset, n int) fate {
 		f.err = connector.AsPermanent(errors.New("status 404"))
 	case panics:
 		f.panics = pick(4, 2) == 0
+	case sticks:
+		if w.logs[partition].sticky(offset) {
+			f.err = errors.New("status 500")
+		}
 	default:
 	}
 	return f
@@ -129,7 +134,7 @@ func (c client) connector() connector.Connector {
 	switch c.plan.kind {
 	case single:
 		return c
-	case wholeOrdered:
+	case wholeOrdered, rowsOrdered:
 		return orderedClient{batchClient{c}}
 	case rows, whole:
 	}
@@ -152,7 +157,7 @@ func (c client) send(ctx context.Context, ds []*connector.Delivery) []connector.
 	for i, d := range ds {
 		tenures[i] = c.p.tenures[int(d.Event.Partition)]
 		w.check.attempt(tenures[i], name, d.ID, d.Key, d.Event.Offset, before)
-		before[d.Event.Offset] = true
+		before[d.Event.Offset] = c.plan.ordered()
 		if !c.p.owns(tenures[i]) {
 			w.check.fail("push of %d/%d to %.8s: the session had run out", d.Event.Partition, d.Event.Offset, name)
 		}
@@ -173,19 +178,11 @@ func (c client) send(ctx context.Context, ds []*connector.Delivery) []connector.
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				w.note("push %.8s %d/%d (%d) applied late", name, first.Partition, first.Offset, len(ds))
-				c.apply(ds)
 			})
 		}
 		return c.answer(tenures, ds, connector.FailAll(len(ds), ctx.Err()))
 	}
 	return c.answer(tenures, ds, c.decide(tenures, ds, f))
-}
-
-// apply is what a request does whose outcome nobody learns.
-func (c client) apply(ds []*connector.Delivery) {
-	for _, d := range ds {
-		c.w.check.applied(c.plan.name, int(d.Event.Partition), d.Key, d.Event.Offset, false)
-	}
 }
 
 // decide has the system take the deliveries, or not.
@@ -195,14 +192,13 @@ func (c client) decide(tenures []*tenure, ds []*connector.Delivery, f fate) []co
 	defer w.mu.Unlock()
 	rs := make([]connector.Result, len(ds))
 	denied := f.err != nil && connector.Classify(f.err) == connector.Permanent
-	if c.plan.kind != rows {
+	if !c.plan.byRow() {
 		for _, d := range ds {
 			denied = denied || c.poison(int(d.Event.Partition), int(d.Event.Offset))
 		}
 	}
 	switch {
 	case f.applies: // and the answer is lost
-		c.apply(ds)
 		rs = connector.FailAll(len(ds), f.err)
 	case denied:
 		rs = connector.FailAll(len(ds), connector.AsPermanent(errors.New("status 422")))
@@ -215,20 +211,38 @@ func (c client) decide(tenures []*tenure, ds []*connector.Delivery, f fate) []co
 		rs = connector.FailAll(len(ds), f.err)
 	case f.panics:
 	default:
+		failed := map[string]bool{}
 		for i, d := range ds {
-			if c.plan.kind == rows && c.poison(int(d.Event.Partition), int(d.Event.Offset)) {
-				rs[i].Err = connector.AsPermanent(errors.New("constraint"))
-				w.check.ledgers[c.plan.name][d.Event.Partition].at(d.Event.Offset).denied = true
+			if rs[i].Err = c.row(d, failed[d.Key]); rs[i].Err != nil {
+				failed[d.Key] = true
 				continue
 			}
-			learnt := !c.p.dead && c.p.owns(tenures[i])
-			w.check.applied(c.plan.name, int(d.Event.Partition), d.Key, d.Event.Offset, learnt)
+			if !c.p.dead && c.p.owns(tenures[i]) { // else no owner of the partition will ever know
+				w.check.applied(tenures[i], c.plan.name, d.Key, d.Event.Offset)
+			}
 		}
 	}
 	if f.panics && f.err == nil && !denied {
 		rs = nil
 	}
 	return rs
+}
+
+// row is what becomes of one row of a batch in which the others may go on. Behind
+// tells that an earlier one of its key failed.
+func (c client) row(d *connector.Delivery, behind bool) error {
+	partition, offset := int(d.Event.Partition), int(d.Event.Offset)
+	tr := c.w.check.ledgers[c.plan.name][partition].at(d.Event.Offset)
+	switch {
+	case !c.plan.byRow():
+		return nil
+	case c.poison(partition, offset):
+		tr.denied = true
+		return connector.AsPermanent(errors.New("constraint"))
+	case behind, c.plan.kind == rowsOrdered && c.w.oneIn(10, forFate, c.index, partition, offset, tr.tries, 10):
+		return errors.New("deadlock")
+	}
+	return nil
 }
 
 // answer gives the results to the process, if it lives. No results stand for a panic.

@@ -37,7 +37,7 @@ type world struct {
 	written int        // dead letters
 	story   []string
 	// Until these times all of a kind fails.
-	lettersBack, commitsBack, registryBack time.Time
+	lettersBack, receiptsBack, commitsBack, registryBack time.Time
 	// resetting: no member starts. Healed: each starts with all targets.
 	resetting, healed bool
 }
@@ -61,7 +61,7 @@ type seat struct {
 func newWorld(p *plan, metrics *telemetry.Metrics, tracer *telemetry.Tracer) *world {
 	w := &world{plan: p, metrics: metrics, tracer: tracer, began: time.Now(), members: make([]*process, p.members)}
 	w.check = &checker{
-		seed: p.seed, targets: map[string]int{}, tries: map[string]int{}, ledgers: map[string][]*ledger{}, named: map[place]bool{},
+		seed: p.seed, targets: map[string]int{}, plans: p.targets, ledgers: map[string][]*ledger{}, named: map[place]bool{}, proof: proof{},
 	}
 	for i := range p.partitions {
 		l := &partitionLog{seed: p.seed, id: i, grown: make(chan struct{})}
@@ -71,7 +71,7 @@ func newWorld(p *plan, metrics *telemetry.Metrics, tracer *telemetry.Tracer) *wo
 	w.check.logs = w.logs
 	for i, t := range p.targets {
 		w.systems = append(w.systems, &system{w: w, index: i, plan: t})
-		w.check.targets[t.name], w.check.tries[t.name] = i, t.settings.Retry.MaxAttempts
+		w.check.targets[t.name] = i
 		for range p.partitions {
 			w.check.ledgers[t.name] = append(w.check.ledgers[t.name], newLedger())
 		}
@@ -173,6 +173,8 @@ func (w *world) take(s step) {
 		w.turns++
 	case noLetters:
 		w.lettersBack = until
+	case noReceipts:
+		w.receiptsBack = until
 	case noCommits:
 		w.commitsBack = until
 	case noRegistry:
@@ -357,7 +359,7 @@ func (w *world) heal(rest func()) {
 	w.mu.Lock()
 	w.note("-- heal")
 	w.healed = true
-	w.lettersBack, w.commitsBack, w.registryBack = time.Time{}, time.Time{}, time.Time{}
+	w.lettersBack, w.receiptsBack, w.commitsBack, w.registryBack = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	for _, s := range w.systems {
 		s.manner = well
 	}
