@@ -125,6 +125,9 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 		Metrics: metrics, Logger: a.o.Logger,
 	})
 	a.onStop("targets", a.engine.Close)
+	if err := a.follow(ctx); err != nil {
+		return err
+	}
 	if err := metrics.Observe(a.snapshot); err != nil {
 		return fmt.Errorf("observe metrics: %w", err)
 	}
@@ -184,7 +187,7 @@ func (a *App) checkKafka(ctx context.Context) (timing kafka.Timing, err error) {
 	defer adm.Close()
 	var missing []string
 	err = a.persist(ctx, "kafka", func(ctx context.Context) (err error) {
-		if missing, err = adm.Missing(ctx, append(slices.Clone(a.cfg.Kafka.Topics), a.cfg.DeadLetters.Topic, a.cfg.Receipts.Topic)...); err == nil {
+		if missing, err = adm.Missing(ctx, neededTopics(a.cfg)...); err == nil {
 			timing, err = adm.Timing(ctx)
 		}
 		return err

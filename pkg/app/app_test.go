@@ -100,7 +100,7 @@ func TestStartRefuses(t *testing.T) {
 	for _, row := range []struct {
 		name, targets, want string
 	}{
-		{"a missing topic", "", "topics do not exist: sync.dead-letters, sync.receipts; `policysync topics create` makes policysync's own"},
+		{"a missing topic", "", "topics do not exist: sync.dead-letters, sync.receipts, sync.control; `policysync topics create` makes policysync's own"},
 		{
 			"a field that the schema lacks", "targets: {ledger: {connector: file, path: x, map: {id: event.payload.polcyId}}}",
 			`policysync.yaml:6:69: targets.ledger.map.id: undefined field 'polcyId'; did you mean "policyId"?`,

@@ -232,7 +232,7 @@ func TestConnect(t *testing.T) {
 		return found
 	}
 	found := answers()
-	require.Equal(t, "topics do not exist: sync.dead-letters, sync.receipts", found["kafka"])
+	require.Equal(t, "topics do not exist: sync.dead-letters, sync.receipts, sync.control", found["kafka"])
 	require.Contains(t, found["target away"], "connection refused")
 	_, err := CreateTopics(t.Context(), cfg, discard)
 	require.NoError(t, err)

@@ -79,7 +79,7 @@ func checkKafka(ctx context.Context, cfg *config.Config, log *slog.Logger) error
 	if err := adm.Ping(ctx); err != nil {
 		return err
 	}
-	missing, err := adm.Missing(ctx, append([]string{cfg.DeadLetters.Topic, cfg.Receipts.Topic}, cfg.Kafka.Topics...)...)
+	missing, err := adm.Missing(ctx, neededTopics(cfg)...)
 	if err == nil && len(missing) > 0 {
 		err = fmt.Errorf("topics do not exist: %s", strings.Join(missing, ", "))
 	}

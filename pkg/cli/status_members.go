@@ -47,7 +47,10 @@ func printMembers(w io.Writer, s *app.Status, now time.Time) error {
 }
 
 func breaker(s receipt.State) string {
-	if s.Held {
+	switch {
+	case s.Paused:
+		return "paused"
+	case s.Held:
 		return "held"
 	}
 	return s.Breaker

@@ -19,8 +19,8 @@ func newTopics(b build) *cobra.Command {
 		Use:   "create -c FILE",
 		Short: "Create the topics that policysync owns, where they do not exist",
 		Long: `Create the dead-letter topic, with the retention that the config asks for, and the
-compacted receipts topic, with three replicas where there are brokers for it.
-Existing topics are left alone.`,
+compacted topics of receipts and of operators' commands, with three replicas where
+there are brokers for it. Existing topics are left alone.`,
 		Example: example("policysync topics create -c policysync.yaml"),
 		Args:    cobra.NoArgs,
 	}

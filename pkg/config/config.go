@@ -100,7 +100,7 @@ func (r *Receipts) UnmarshalScalar(text string) error {
 	return nil
 }
 
-// Control is the topic of operators' commands. This release reads none.
+// Control is the topic of operators' commands.
 type Control struct {
 	// Topic is <group>.control unless given.
 	Topic string `yaml:"topic"`

@@ -222,12 +222,15 @@ func (t *Target) landOne(p *pending, r connector.Result, probe, cancelled bool, 
 	return r.Err
 }
 
-// landPermanent dead-letters p, unless the target is held: then only the hold's
-// own doubt is fed. A permanent answer is an answer: it closes a half-open breaker,
+// landPermanent dead-letters p, unless the target is held and no operator accepts it:
+// then only the hold's own doubt is fed. A permanent answer is an answer: it closes a half-open breaker,
 // unless the target was not asked, because the mapping failed.
 func (t *Target) landPermanent(p *pending, probe bool) error {
-	t.hold.note(p.d.Key, endedForGood)
-	if t.hold.active {
+	accepted := !p.d.Event.Timestamp.After(t.accepted)
+	if !accepted {
+		t.hold.note(p.d.Key, endedForGood)
+	}
+	if t.hold.active && !accepted {
 		p.state = queued
 		if probe {
 			t.waitFor(p, t.settings.Retry.backoff(p.failed(), t.jitter))

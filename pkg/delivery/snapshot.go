@@ -20,7 +20,7 @@ func (t *Target) snapshot(now time.Time) telemetry.TargetSnapshot {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := telemetry.TargetSnapshot{
-		Target: t.name, InFlight: t.flying, Breaker: t.breaker.state.String(), Held: t.hold.active, Fenced: t.fence.closed,
+		Target: t.name, InFlight: t.flying, Breaker: t.breaker.state.String(), Paused: t.paused, Held: t.hold.active, Fenced: t.fence.closed,
 		Throttled: now.Before(t.quiet),
 		Lanes:     make([]telemetry.LaneSnapshot, 0, len(t.lanes)),
 	}

@@ -18,7 +18,7 @@ import (
 // Target is one configured external system in this process. Its lanes, one per
 // assigned partition, share its concurrency, its breaker and its limits.
 //
-// An attempt passes, in this order: the fence, the hold, the throttle, the rate
+// An attempt passes, in this order: the pause, the fence, the hold, the throttle, the rate
 // limit, the breaker; then the connector. The order is behaviour: what does not start takes
 // no token and no canary.
 type Target struct {
@@ -52,12 +52,16 @@ type Target struct {
 	fence   fence
 	limit   *rate.Limiter
 	quiet   time.Time // throttled until
-	timer   *time.Timer
-	wakeAt  time.Time
-	canary  string // key of the last canary of breaker or hold
-	asking  bool   // a canary is in flight
-	success successes
-	tally   tally
+	paused  bool      // by an operator
+	// accepted is up to when, by their timestamps, an operator takes the events' failures
+	// for good for the events' own.
+	accepted time.Time
+	timer    *time.Timer
+	wakeAt   time.Time
+	canary   string // key of the last canary of breaker or hold
+	asking   bool   // a canary is in flight
+	success  successes
+	tally    tally
 	// uncompiled are the schema ids for which the mapping does not compile, which
 	// is logged once.
 	uncompiled map[int]bool
@@ -127,7 +131,7 @@ func NewTarget(c TargetConfig) *Target {
 		t.log.Warn("breaker turned", "from", from.String(), "to", to.String())
 		t.metrics.BreakerTurned(t.name, to.String())
 		if to == gobreaker.StateClosed {
-			t.endOutage()
+			t.cutBackOffs(connector.Unavailable)
 		}
 	})
 	t.hold = hold{ratio: c.HoldRatio, changed: func(held bool) {
@@ -183,7 +187,7 @@ func (t *Target) wakeBy(at time.Time) {
 func (t *Target) pump() {
 	now := time.Now()
 	t.endBackoffs(now)
-	for t.flying < t.settings.Concurrency {
+	for t.flying < t.settings.Concurrency && !t.paused {
 		if t.ready.len() == 0 && !t.wantsCanary(now) {
 			return
 		}
@@ -236,23 +240,6 @@ func (t *Target) probeAt() time.Time {
 		return t.breaker.openUntil
 	}
 	return time.Time{}
-}
-
-// endOutage frees what backed off because the target was away.
-func (t *Target) endOutage() {
-	now := time.Now()
-	free := func(waiting []*pending) {
-		for _, p := range waiting {
-			if p.lastClass == connector.Unavailable {
-				p.due = now
-			}
-		}
-	}
-	free(t.backoff)
-	heap.Init(&t.backoff)
-	for l := range t.lanes {
-		free(l.parked)
-	}
 }
 
 // admit asks fence, hold, throttle, rate limit and breaker, in this order, for one

@@ -39,6 +39,8 @@ type State struct {
 	// Held reports that the target is held, because too many of its last keys failed
 	// for good.
 	Held bool `json:"held"`
+	// Paused reports that an operator has paused the target.
+	Paused bool `json:"paused"`
 	// OldestSeconds is the age of the oldest event that has not settled, 0 if all has.
 	OldestSeconds float64 `json:"oldest_waiting_seconds"`
 	// InFlight is the number of attempts under way, Lag that of offsets between the

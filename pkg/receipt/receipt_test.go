@@ -32,7 +32,7 @@ func TestFormat(t *testing.T) {
 		ID: "pod-0-1f", Time: time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC), Host: "pod-0", Version: "v1.0.0",
 		Partitions: []Partition{{"policy-events", 3}},
 		Targets: map[string]State{"api": {
-			Breaker: "open", Held: true, OldestSeconds: 1.5, InFlight: 2, Lag: 7,
+			Breaker: "open", Held: true, Paused: true, OldestSeconds: 1.5, InFlight: 2, Lag: 7,
 			Settled: map[string]int64{Delivered: 4}, Latency: Histogram{Bounds: []float64{0.5}, Counts: []int64{3, 1}},
 		}},
 	}
@@ -49,7 +49,7 @@ func TestFormat(t *testing.T) {
 			`"topic":"policy-events","topic_id":"01020000-0000-0000-0000-000000000000","partition":3,"offset":42,"deleted":true,` +
 			`"class":"permanent","error":"upsert policies: value too long","letter":"01020000-0000-0000-0000-000000000000/3/42/legacy"}`},
 		"member": {&member, "member/pod-0-1f", `{"id":"pod-0-1f","time":"2026-11-23T08:00:00Z","host":"pod-0","version":"v1.0.0",` +
-			`"partitions":[{"topic":"policy-events","partition":3}],"targets":{"api":{"breaker":"open","held":true,"oldest_waiting_seconds":1.5,` +
+			`"partitions":[{"topic":"policy-events","partition":3}],"targets":{"api":{"breaker":"open","held":true,"paused":true,"oldest_waiting_seconds":1.5,` +
 			`"in_flight":2,"lag":7,"settled":{"delivered":4},"latency":{"bounds_seconds":[0.5],"counts":[3,1]}}}}`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,137 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"slices"
+	"time"
+
+	"github.com/hms-sme/policysync/pkg/config"
+	"github.com/hms-sme/policysync/pkg/control"
+	"github.com/hms-sme/policysync/pkg/kafka"
+)
+
+// follow has the engine obey the control topic: what is in it already before follow
+// returns, hence before the group is joined.
+func (a *App) follow(ctx context.Context) error {
+	return a.persist(ctx, "control topic", func(ctx context.Context) error {
+		f, err := kafka.FollowControl(ctx, a.cfg.Kafka, a.cfg.Control.Topic, a.o.Logger, func(_ int64, key, value []byte) {
+			r, err := decodeControl(key, value)
+			if err != nil {
+				a.o.Logger.ErrorContext(ctx, "control record is passed over", "err", err)
+				return
+			}
+			a.engine.Obey(r)
+		})
+		if err == nil {
+			a.onStop("control topic", func(context.Context) error { f.Close(); return nil })
+		}
+		return err
+	})
+}
+
+// decodeControl reads a record of the control topic. A tombstone of state is its absence.
+func decodeControl(key, value []byte) (control.Record, error) {
+	if value != nil {
+		return control.Decode(key, value)
+	}
+	kind, target, err := control.ParseKey(key)
+	switch {
+	case err != nil:
+		return nil, err
+	case kind == control.KindPause:
+		return &control.Pause{Target: target}, nil
+	}
+	return &control.Accept{Target: target}, nil
+}
+
+// Origin says who runs this process, for a command that it gives now.
+func Origin(reason string) control.Origin {
+	name := os.Getenv("USER")
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return control.Origin{By: name, Time: time.Now().UTC(), Reason: reason}
+}
+
+// Command writes a record to the control topic. Its errors are [ErrNoTarget], if the
+// config lacks the target, and those of Kafka.
+func Command(ctx context.Context, cfg *config.Config, target string, r control.Record, log *slog.Logger) error {
+	if !configured(cfg, target) {
+		return fmt.Errorf("target %q: %w", target, ErrNoTarget)
+	}
+	adm, err := kafka.NewAdmin(cfg.Kafka, log)
+	if err != nil {
+		return err
+	}
+	defer adm.Close()
+	missing, err := adm.Missing(ctx, cfg.Control.Topic)
+	if err == nil && len(missing) > 0 {
+		err = fmt.Errorf("topic %s does not exist; `policysync topics create` makes it", cfg.Control.Topic)
+	}
+	if err == nil {
+		_, err = adm.Command(ctx, cfg.Control.Topic, r)
+	}
+	return err
+}
+
+// Commands is what the control topic holds.
+type Commands struct {
+	// Pauses are those of targets that are paused.
+	Pauses []PauseStatus `json:"pauses"`
+	// Accepted are the targets whose dead letters are accepted up to a time.
+	Accepted []AcceptStatus `json:"accepted_dead_letters"`
+	// Problems are records that this release can't read.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// PauseStatus is a target that is paused.
+type PauseStatus struct {
+	Target string `json:"target"`
+	control.Origin
+}
+
+// AcceptStatus is a target whose dead letters are accepted.
+type AcceptStatus struct {
+	Target string    `json:"target"`
+	UpTo   time.Time `json:"up_to"`
+	control.Origin
+}
+
+// ReadCommands reads the control topic.
+func ReadCommands(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Commands, error) {
+	c := &Commands{Pauses: []PauseStatus{}, Accepted: []AcceptStatus{}}
+	f, err := kafka.FollowControl(ctx, cfg.Kafka, cfg.Control.Topic, log, func(_ int64, key, value []byte) { c.add(key, value) })
+	if err != nil {
+		return nil, err
+	}
+	f.Close()
+	return c, nil
+}
+
+// add takes the next record: the last of a key holds.
+func (c *Commands) add(key, value []byte) {
+	record, err := decodeControl(key, value)
+	switch r := record.(type) {
+	case *control.Pause:
+		c.Pauses = slices.DeleteFunc(c.Pauses, func(p PauseStatus) bool { return p.Target == r.Target })
+		if r.Paused {
+			c.Pauses = append(c.Pauses, PauseStatus{r.Target, r.Origin})
+		}
+	case *control.Accept:
+		c.Accepted = slices.DeleteFunc(c.Accepted, func(a AcceptStatus) bool { return a.Target == r.Target })
+		if !r.UpTo.IsZero() {
+			c.Accepted = append(c.Accepted, AcceptStatus{r.Target, r.UpTo, r.Origin})
+		}
+	}
+	if err != nil && !errors.Is(err, control.ErrUnknown) {
+		c.Problems = append(c.Problems, err.Error())
+	}
+}

@@ -1,0 +1,51 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+func key(kind Kind, name string) []byte { return []byte(string(kind) + "/" + name) }
+
+// Encode returns the record that holds r.
+func Encode(r Record) (k, value []byte, err error) {
+	k = r.Key()
+	if value, err = json.Marshal(r); err != nil {
+		return nil, nil, fmt.Errorf("write %s: %w", k, err)
+	}
+	return k, value, nil
+}
+
+// ErrUnknown reports a kind of record that this release does not know. A later one
+// wrote it, and only members of that obey it.
+var ErrUnknown = errors.New("unknown kind of control record")
+
+// ParseKey returns the kind of a record and the target that it is about.
+func ParseKey(k []byte) (kind Kind, name string, err error) {
+	before, name, ok := strings.Cut(string(k), "/")
+	switch kind = Kind(before); {
+	case !ok || name == "":
+		return "", "", fmt.Errorf("read control record: key %q is not KIND/TARGET", k)
+	case kind != KindPause && kind != KindAccept:
+		return "", "", fmt.Errorf("read control record %q: %w", k, ErrUnknown)
+	}
+	return kind, name, nil
+}
+
+// Decode reads a record that is no tombstone. Fields of a later release are passed over.
+func Decode(k, value []byte) (Record, error) {
+	kind, name, err := ParseKey(k)
+	if err != nil {
+		return nil, err
+	}
+	var r Record = &Pause{Target: name}
+	if kind == KindAccept {
+		r = &Accept{Target: name}
+	}
+	if err := json.Unmarshal(value, r); err != nil {
+		return nil, fmt.Errorf("read control record %q: %w", k, err)
+	}
+	return r, nil
+}
