@@ -113,13 +113,13 @@ func TestBatchIsBounded(t *testing.T) {
 		c.set(func(context.Context, *connector.Delivery) error { <-release; return nil })
 		r.publish("first")
 		synctest.Wait()
-		for i := range 40 {
+		for i := range 44 {
 			r.publish(fmt.Sprint(i))
 		}
 		synctest.Wait()
 		close(release)
 		r.settlesAll(time.Second)
-		require.Equal(t, 1+4, c.calls)
+		require.Equal(t, 1+5, c.calls)
 	})
 }
 

@@ -285,3 +285,21 @@ func (stale) Push(context.Context, *connector.Delivery) (connector.Receipt, erro
 }
 
 func (stale) Close(context.Context) error { return nil }
+
+// While there is room in the checkpoint, a restart does not write again the letter of a
+// record above one that waits.
+func TestRestartWritesNoSecondLetter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.targets[0].set(refused)
+		r.publish("waits", "garbage")
+		synctest.Wait()
+		require.Len(t, r.letters.all(), 1)
+		offset, meta := r.checkpoint()
+		again := newRig(t, resumeFrom(offset, meta))
+		again.publish("waits", "garbage")
+		again.settlesAll(time.Second)
+		require.Empty(t, again.letters.all())
+	})
+}
