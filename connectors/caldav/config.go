@@ -58,3 +58,6 @@ func (c *Config) Validate() []connector.Mistake {
 	}
 	return ms
 }
+
+// ChecksVersions implements [connector.Guard]: an event is replaced only by a newer version.
+func (c *Config) ChecksVersions() bool { return true }

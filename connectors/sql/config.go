@@ -33,6 +33,9 @@ type Config struct {
 	Schema string `yaml:"schema" default:"check" oneof:"check create evolve"`
 }
 
+// ChecksVersions implements [connector.Guard]: what statements do is not known.
+func (c *Config) ChecksVersions() bool { return c.Statement == nil }
+
 // Table maps an event to the rows of one table. Each row belongs to one policy
 // key: when that is deleted, its rows go.
 type Table struct {

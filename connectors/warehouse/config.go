@@ -118,3 +118,6 @@ func snake(name string) string {
 	}
 	return "t_" + b.String()
 }
+
+// ChecksVersions implements [connector.Guard]: rows are collapsed by version.
+func (c *Config) ChecksVersions() bool { return true }

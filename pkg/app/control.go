@@ -19,13 +19,13 @@ import (
 // returns, hence before the group is joined.
 func (a *App) follow(ctx context.Context) error {
 	return a.persist(ctx, "control topic", func(ctx context.Context) error {
-		f, err := kafka.FollowControl(ctx, a.cfg.Kafka, a.cfg.Control.Topic, a.o.Logger, func(_ int64, key, value []byte) {
+		f, err := kafka.FollowControl(ctx, a.cfg.Kafka, a.cfg.Control.Topic, a.o.Logger, func(offset int64, key, value []byte) {
 			r, err := decodeControl(key, value)
 			if err != nil {
 				a.o.Logger.ErrorContext(ctx, "control record is passed over", "err", err)
 				return
 			}
-			a.engine.Obey(r)
+			a.engine.Obey(offset, r)
 		})
 		if err == nil {
 			a.onStop("control topic", func(context.Context) error { f.Close(); return nil })
@@ -39,14 +39,16 @@ func decodeControl(key, value []byte) (control.Record, error) {
 	if value != nil {
 		return control.Decode(key, value)
 	}
-	kind, target, err := control.ParseKey(key)
+	kind, name, err := control.ParseKey(key)
 	switch {
 	case err != nil:
 		return nil, err
 	case kind == control.KindPause:
-		return &control.Pause{Target: target}, nil
+		return &control.Pause{Target: name}, nil
+	case kind == control.KindReplay:
+		return &control.Replay{ID: name}, nil
 	}
-	return &control.Accept{Target: target}, nil
+	return &control.Accept{Target: name}, nil
 }
 
 // Origin says who runs this process, for a command that it gives now.
@@ -88,6 +90,8 @@ type Commands struct {
 	Pauses []PauseStatus `json:"pauses"`
 	// Accepted are the targets whose dead letters are accepted up to a time.
 	Accepted []AcceptStatus `json:"accepted_dead_letters"`
+	// Replays are those that not every partition is known to have obeyed.
+	Replays []ReplayStatus `json:"replays"`
 	// Problems are records that this release can't read.
 	Problems []string `json:"problems,omitempty"`
 }
@@ -105,19 +109,39 @@ type AcceptStatus struct {
 	control.Origin
 }
 
-// ReadCommands reads the control topic.
+// ReplayStatus is a replay, and how far each partition is with it.
+type ReplayStatus struct {
+	ID string `json:"id"`
+	*control.Replay
+	Parts []ReplayPart `json:"parts"`
+
+	offset int64
+}
+
+// ReadCommands reads the control topic, and from the commits how far replays are.
 func ReadCommands(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Commands, error) {
-	c := &Commands{Pauses: []PauseStatus{}, Accepted: []AcceptStatus{}}
-	f, err := kafka.FollowControl(ctx, cfg.Kafka, cfg.Control.Topic, log, func(_ int64, key, value []byte) { c.add(key, value) })
+	c := &Commands{Pauses: []PauseStatus{}, Accepted: []AcceptStatus{}, Replays: []ReplayStatus{}}
+	f, err := kafka.FollowControl(ctx, cfg.Kafka, cfg.Control.Topic, log, c.add)
 	if err != nil {
 		return nil, err
 	}
 	f.Close()
+	adm, err := kafka.NewAdmin(cfg.Kafka, log)
+	if err != nil {
+		return nil, err
+	}
+	defer adm.Close()
+	for i := range c.Replays {
+		r := &c.Replays[i]
+		if r.Parts, err = ReplayProgress(ctx, adm, r.Replay, r.offset); err != nil {
+			return nil, err
+		}
+	}
 	return c, nil
 }
 
 // add takes the next record: the last of a key holds.
-func (c *Commands) add(key, value []byte) {
+func (c *Commands) add(offset int64, key, value []byte) {
 	record, err := decodeControl(key, value)
 	switch r := record.(type) {
 	case *control.Pause:
@@ -129,6 +153,11 @@ func (c *Commands) add(key, value []byte) {
 		c.Accepted = slices.DeleteFunc(c.Accepted, func(a AcceptStatus) bool { return a.Target == r.Target })
 		if !r.UpTo.IsZero() {
 			c.Accepted = append(c.Accepted, AcceptStatus{r.Target, r.UpTo, r.Origin})
+		}
+	case *control.Replay:
+		c.Replays = slices.DeleteFunc(c.Replays, func(old ReplayStatus) bool { return old.ID == r.ID })
+		if r.Target != "" {
+			c.Replays = append(c.Replays, ReplayStatus{ID: r.ID, Replay: r, offset: offset})
 		}
 	}
 	if err != nil && !errors.Is(err, control.ErrUnknown) {

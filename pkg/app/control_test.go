@@ -24,7 +24,7 @@ func TestPauseHoldsOverARestart(t *testing.T) {
 		require.NoError(t, Command(t.Context(), cfg, "caseApi", &control.Pause{Target: "caseApi", Paused: paused, Origin: o}, discard))
 	}
 	pause(true)
-	want := &Commands{Pauses: []PauseStatus{{"caseApi", o}}, Accepted: []AcceptStatus{}}
+	want := &Commands{Pauses: []PauseStatus{{"caseApi", o}}, Accepted: []AcceptStatus{}, Replays: []ReplayStatus{}}
 	got, err := ReadCommands(t.Context(), cfg, discard)
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff(want, got))
@@ -54,11 +54,11 @@ func TestCommandsFold(t *testing.T) {
 	} {
 		key, value, err := control.Encode(r)
 		require.NoError(t, err)
-		c.add(key, value)
+		c.add(0, key, value)
 	}
-	c.add([]byte("pause/b"), nil)
-	c.add([]byte("later/x"), []byte("{}"))
-	c.add([]byte("pause/c"), []byte("{"))
+	c.add(0, []byte("pause/b"), nil)
+	c.add(0, []byte("later/x"), []byte("{}"))
+	c.add(0, []byte("pause/c"), []byte("{"))
 	require.Empty(t, c.Pauses)
 	require.Equal(t, []AcceptStatus{{Target: "a", UpTo: time.Unix(2, 0).UTC()}}, c.Accepted)
 	require.Len(t, c.Problems, 1)

@@ -125,6 +125,24 @@ func (c *Cursor) Forget(from int64) {
 	c.size = c.cost(0, len(c.runs))
 }
 
+// Reopen takes back what settled of the offsets from (inclusive) to (exclusive), to have
+// it delivered again. What settled above stays so and is recorded.
+func (c *Cursor) Reopen(from, to int64) {
+	if from >= to {
+		return
+	}
+	var kept spans
+	for _, r := range append(spans{{From: 0, To: c.next}}, c.runs...) {
+		if r.To > to {
+			kept = append(kept, Run{From: max(r.From, to), To: r.To})
+		}
+	}
+	c.Forget(from)
+	for _, r := range kept {
+		c.add(r, true)
+	}
+}
+
 // Clone returns a copy that shares nothing with c.
 func (c *Cursor) Clone() *Cursor {
 	clone := *c

@@ -190,3 +190,22 @@ func BenchmarkSettle(b *testing.B) {
 		})
 	}
 }
+
+// What is reopened has not settled, all else is as it was.
+func TestReopen(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		offset := rapid.Int64Range(0, 30)
+		c := New(offset.Draw(t, "next"))
+		for _, o := range rapid.SliceOf(offset).Draw(t, "settled") {
+			_ = c.Settle(o) // some have
+		}
+		before := c.Clone()
+		from, to := offset.Draw(t, "from"), offset.Draw(t, "to")
+		c.Reopen(from, to)
+		for o := range int64(40) {
+			require.Equal(t, before.Settled(o) && (o < from || o >= to), c.Settled(o), "offset %d", o)
+		}
+		require.Equal(t, c.cost(0, len(c.runs)), c.size)
+	})
+}

@@ -127,6 +127,15 @@ func printCommands(c *cobra.Command, all *app.Commands) error {
 	for _, a := range all.Accepted {
 		line(a.Target, "dead letters accepted", a.Origin)
 	}
+	for _, r := range all.Replays {
+		done := 0
+		for _, p := range r.Parts {
+			if p.State == "done" {
+				done++
+			}
+		}
+		line(r.Target, fmt.Sprintf("replay %s: %d of %d partitions done", r.ID, done, len(r.Parts)), r.Origin)
+	}
 	for _, problem := range all.Problems {
 		fmt.Fprintf(table, "not readable: %s\n", problem)
 	}

@@ -49,6 +49,10 @@ type Batcher interface {
 	Batches() (size int, linger time.Duration)
 }
 
+// Guard is what a config implements if its target refuses a version that is older than
+// what it has: such a target may be sent old versions again.
+type Guard interface{ ChecksVersions() bool }
+
 // Validator is what a config implements to report mistakes that types cannot show.
 type Validator interface{ Validate() []Mistake }
 

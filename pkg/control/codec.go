@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// MaxID bounds the bytes of a command's id: commits carry it while a lane replays.
+const MaxID = 36
+
 func key(kind Kind, name string) []byte { return []byte(string(kind) + "/" + name) }
 
 // Encode returns the record that holds r.
@@ -22,13 +25,13 @@ func Encode(r Record) (k, value []byte, err error) {
 // wrote it, and only members of that obey it.
 var ErrUnknown = errors.New("unknown kind of control record")
 
-// ParseKey returns the kind of a record and the target that it is about.
+// ParseKey returns the kind of a record, and the target or command id that it is about.
 func ParseKey(k []byte) (kind Kind, name string, err error) {
 	before, name, ok := strings.Cut(string(k), "/")
 	switch kind = Kind(before); {
 	case !ok || name == "":
-		return "", "", fmt.Errorf("read control record: key %q is not KIND/TARGET", k)
-	case kind != KindPause && kind != KindAccept:
+		return "", "", fmt.Errorf("read control record: key %q is not KIND/NAME", k)
+	case kind != KindPause && kind != KindAccept && kind != KindReplay:
 		return "", "", fmt.Errorf("read control record %q: %w", k, ErrUnknown)
 	}
 	return kind, name, nil
@@ -40,12 +43,37 @@ func Decode(k, value []byte) (Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	var r Record = &Pause{Target: name}
-	if kind == KindAccept {
+	var r Record
+	switch kind {
+	case KindPause:
+		r = &Pause{Target: name}
+	case KindAccept:
 		r = &Accept{Target: name}
+	case KindReplay:
+		r = &Replay{ID: name}
 	}
 	if err := json.Unmarshal(value, r); err != nil {
 		return nil, fmt.Errorf("read control record %q: %w", k, err)
 	}
+	if replay, ok := r.(*Replay); ok {
+		if err := replay.check(); err != nil {
+			return nil, fmt.Errorf("read control record %q: %w", k, err)
+		}
+	}
 	return r, nil
+}
+
+func (r *Replay) check() error {
+	if len(r.ID) > MaxID {
+		return fmt.Errorf("command id is longer than %d bytes", MaxID)
+	}
+	if r.Target == "" {
+		return errors.New("replay names no target")
+	}
+	for _, g := range r.Ranges {
+		if g.From < 0 || g.To != nil && *g.To < g.From {
+			return fmt.Errorf("%s/%d: no range of offsets", g.Topic, g.Partition)
+		}
+	}
+	return nil
 }

@@ -1,12 +1,15 @@
 // Package control is the format of the records by which operators tell the members of
-// a group what to do. The control topic is compacted and has one partition, so all
-// members obey in the same order. docs/operations.md describes it for operators.
+// a group what to do: what state a target is in, and what is to be done once. The
+// control topic is compacted and has one partition, so its order is the order in which
+// commands are obeyed. docs/operations.md describes the records for operators.
 //
 // The package is pure. Obeying a command is for package delivery to say; writing
 // records and following the topic is package kafka's part.
 package control
 
-import "time"
+import (
+	"time"
+)
 
 // Kind begins the key of a record on the control topic.
 type Kind string
@@ -19,6 +22,9 @@ const (
 	// KindAccept is accept/TARGET: up to when the target's dead letters are accepted. It
 	// is state too.
 	KindAccept Kind = "accept"
+	// KindReplay is replay/ID: an event, obeyed once by the owner of each partition, and
+	// deleted once all have.
+	KindReplay Kind = "replay"
 )
 
 // Origin says who gave a command, when and why.
@@ -28,7 +34,7 @@ type Origin struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
-// Record is one of [*Pause] and [*Accept].
+// Record is one of [*Pause], [*Accept] and [*Replay].
 type Record interface {
 	// Key is the key of the record on the topic.
 	Key() []byte
@@ -54,3 +60,40 @@ type Accept struct {
 
 // Key implements [Record].
 func (a *Accept) Key() []byte { return key(KindAccept, a.Target) }
+
+// Replay moves a target's cursors back.
+type Replay struct {
+	// ID names the command. It is appended to the idempotency keys of what is pushed
+	// again.
+	ID     string `json:"-"`
+	Target string `json:"target"`
+	// Every pushes each version; otherwise the newest one of each key that the window
+	// holds.
+	Every bool `json:"every,omitempty"`
+	// Ranges are what is replayed, at most one per partition.
+	Ranges []Range `json:"ranges"`
+	Origin
+}
+
+// Key implements [Record].
+func (r *Replay) Key() []byte { return key(KindReplay, r.ID) }
+
+// Range is a part of a partition's log.
+type Range struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	// From is the first offset, To one past the last; nil stands for the position that
+	// the target has reached when the command is obeyed.
+	From int64  `json:"from"`
+	To   *int64 `json:"to,omitempty"`
+}
+
+// Range returns the part of a partition that is replayed, and whether there is any.
+func (r *Replay) Range(topic string, partition int32) (Range, bool) {
+	for _, g := range r.Ranges {
+		if g.Topic == topic && g.Partition == partition {
+			return g, true
+		}
+	}
+	return Range{}, false
+}

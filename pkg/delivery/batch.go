@@ -50,7 +50,7 @@ func (t *Target) take(now time.Time, canary bool) []*pending {
 		p := t.ready.take(0)
 		p.launch(now)
 		entries = append(entries, p)
-		if t.batch == nil || !t.ordered {
+		if t.batch == nil || !t.ordered || p.lane.latest {
 			continue
 		}
 		for _, next := range p.lane.keys[p.d.Key].entries[1:] {
@@ -95,7 +95,7 @@ func (p *pending) launch(now time.Time) {
 	p.d.Attempt = p.tries
 	p.lane.keys[p.d.Key].flying++
 	p.lane.flying++
-	if p.lane.t.latest {
+	if p.lane.latest {
 		p.lane.cursor.Record(p.d.Event.Offset)
 	}
 }

@@ -35,21 +35,34 @@ const (
 // detach takes a full lane off the live feed, which goes on, and has it catch up by
 // a feed of its own. It returns false for the last lane that is attached: without it
 // the live feed would run ahead of everybody.
-func (p *Partition) detach(i int) bool {
+func (p *Partition) detach(l *Lane) bool {
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
+	if !l.attached { // a replay has taken it off meanwhile
+		return true
+	}
 	others := 0
-	for j, l := range p.lanes {
-		if j != i && l.attached {
+	for _, other := range p.lanes {
+		if other != l && other.attached {
 			others++
 		}
 	}
 	if others == 0 {
 		return false
 	}
-	p.lanes[i].attached = false
-	p.catching.Go(func() { p.catchUp(i) })
+	l.attached = false
+	p.startCatchUp(l)
 	return true
+}
+
+// startCatchUp is called with the lock of the feeding.
+func (p *Partition) startCatchUp(l *Lane) {
+	caught := make(chan struct{})
+	l.caught = caught
+	p.catching.Go(func() {
+		defer close(caught)
+		p.catchUp(l)
+	})
 }
 
 // attach puts a lane back on the live feed once it was offered all that the live
@@ -57,7 +70,7 @@ func (p *Partition) detach(i int) bool {
 func (p *Partition) attach(l *Lane) bool {
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
-	if l.next < p.liveNext {
+	if l.next < p.liveNext || l.fed.Err() != nil {
 		return false
 	}
 	l.attached = true
@@ -68,31 +81,29 @@ func (p *Partition) attach(l *Lane) bool {
 
 // catchUp feeds a detached lane, whenever it has room, until it is attached again or
 // the assignment ends.
-func (p *Partition) catchUp(i int) {
-	l := p.lanes[i]
+func (p *Partition) catchUp(l *Lane) {
 	log := p.engine.Logger.With("target", l.t.name, "topic", p.Topic, "partition", p.Partition)
 	log.Info("target cannot keep up here: it catches up by a feed of its own", "offset", l.next)
-	for n := 1; p.ctx.Err() == nil; n++ {
-		if l.awaitRoom(p.ctx) != nil {
+	for n := 1; l.fed.Err() == nil; n++ {
+		if l.awaitRoom(l.fed) != nil {
 			return
 		}
 		if p.attach(l) {
 			break
 		}
-		if err := p.readOn(i); err != nil && p.ctx.Err() == nil {
+		if err := p.readOn(l); err != nil && l.fed.Err() == nil {
 			log.Warn("open catch-up feed; trying again", "err", err)
-			_ = pause(p.ctx, Retry{Initial: time.Second, Max: 10 * time.Second}.backoff(n, p.engine.Jitter)) // the loop sees the end
+			_ = pause(l.fed, Retry{Initial: time.Second, Max: 10 * time.Second}.backoff(n, p.engine.Jitter)) // the loop sees the end
 		}
 	}
-	if p.ctx.Err() == nil {
+	if l.fed.Err() == nil {
 		log.Info("target has caught up here")
 	}
 }
 
 // readOn opens a catch-up feed and offers its records to the lane, until the lane has
 // caught up or has been full for a while.
-func (p *Partition) readOn(i int) error {
-	l := p.lanes[i]
+func (p *Partition) readOn(l *Lane) error {
 	box := newInbox(l.next, catchUpBytes, nil)
 	from := event.Position{Topic: p.Topic, TopicID: p.TopicID, Partition: p.Partition, Offset: l.next, LeaderEpoch: p.epochs.at(l.next - 1)}
 	feed, err := p.engine.Feeds.Open(l.t.name, from, func(records []*event.Record, start, end int64) bool {
@@ -104,17 +115,17 @@ func (p *Partition) readOn(i int) error {
 	defer feed.Close()
 	box.resume = feed.Resume
 	for {
-		r, err := box.next(p.ctx)
+		r, err := box.next(l.fed)
 		if err != nil {
 			return err
 		}
-		if err := p.awaitSaved(p.ctx); err != nil {
+		if err := p.awaitSaved(l.fed); err != nil {
 			return err
 		}
-		if err := l.t.readBytes(p.ctx, r.Size()); err != nil {
+		if err := l.t.readBytes(l.fed, r.Size()); err != nil {
 			return err
 		}
-		if took, err := p.feedOne(i, r); !took || err != nil || l.next >= p.passed() {
+		if took, err := p.feedOne(l, r); !took || err != nil || l.next >= p.passed() {
 			return err
 		}
 	}
@@ -143,8 +154,7 @@ func (p *Partition) passed() int64 {
 // feedOne brings one record of a catch-up feed to its lane. It returns false if the
 // lane stayed full, or if the live feed has not passed the record: what it is, and its
 // letter if nobody can read it, is for the live feed to say.
-func (p *Partition) feedOne(i int, r arrival) (took bool, err error) {
-	l := p.lanes[i]
+func (p *Partition) feedOne(l *Lane, r arrival) (took bool, err error) {
 	if r.Offset < l.next {
 		return true, nil
 	}
@@ -160,18 +170,18 @@ func (p *Partition) feedOne(i int, r arrival) (took bool, err error) {
 		p.offered(l, r.Offset)
 		return true, nil
 	}
-	ctx, span := p.engine.Tracer.StartProcess(p.ctx, r.Record)
+	ctx, span := p.engine.Tracer.StartProcess(l.fed, r.Record)
 	defer span.End()
 	// What the live feed has passed it has buried. Below its start an earlier one may
 	// have, or none: where a time to start from lies ahead of all cursors.
-	ev, verdicts, err := p.judge(ctx, r.Record, r.Offset < p.liveStart)
+	ev, verdicts, err := p.judge(ctx, r.Record, r.Offset < p.liveStart && !l.replays(r.Offset))
 	if err != nil {
 		return false, err
 	}
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
-		room, err := p.give(ctx, l, r.Record, ev, verdicts[i])
+		room, err := p.give(ctx, l, r.Record, ev, verdicts[l.index])
 		if err != nil {
 			return false, err
 		}
@@ -183,8 +193,8 @@ func (p *Partition) feedOne(i int, r arrival) (took bool, err error) {
 		case <-room:
 		case <-late.C:
 			return false, nil
-		case <-p.ctx.Done():
-			return false, context.Cause(p.ctx)
+		case <-l.fed.Done():
+			return false, context.Cause(l.fed)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 // topic; all up to its end must have come before the first Assign, so that no lane
 // starts what an operator has forbidden. A target that the engine lacks is another
 // member's.
-func (e *Engine) Obey(r control.Record) {
+func (e *Engine) Obey(offset int64, r control.Record) {
 	switch r := r.(type) {
 	case *control.Pause:
 		if t := e.target(r.Target); t != nil {
@@ -23,7 +23,10 @@ func (e *Engine) Obey(r control.Record) {
 		if t := e.target(r.Target); t != nil {
 			t.acceptLetters(r)
 		}
+	case *control.Replay:
+		e.orders.add(offset, r)
 	}
+	e.orders.reach(offset + 1)
 }
 
 func (e *Engine) target(name string) *Target {

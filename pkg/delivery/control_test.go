@@ -15,7 +15,7 @@ import (
 )
 
 func (r *rig) pause(target int, paused bool) {
-	r.Obey(&control.Pause{Target: fmt.Sprintf("target%d", target), Paused: paused})
+	r.Obey(0, &control.Pause{Target: fmt.Sprintf("target%d", target), Paused: paused})
 }
 
 func numbered(n int) []string {
@@ -102,7 +102,7 @@ func TestAcceptedDeadLettersReleaseTheHold(t *testing.T) {
 		require.True(t, r.Snapshot().Targets[0].Held)
 		require.Less(t, len(r.letters.all()), 60)
 
-		r.Obey(&control.Accept{Target: "target0", UpTo: time.Now()})
+		r.Obey(0, &control.Accept{Target: "target0", UpTo: time.Now()})
 		r.settlesAll(time.Second)
 		require.Len(t, r.letters.all(), 60)
 		require.False(t, r.Snapshot().Targets[0].Held)

@@ -70,11 +70,13 @@ type Engine struct {
 	// mu guards live, which admin and metrics read while partitions come and go.
 	mu   sync.Mutex
 	live map[*Partition]struct{}
+
+	orders orders
 }
 
 // NewEngine returns an engine without partitions.
 func NewEngine(c Config) *Engine {
-	e := &Engine{Config: c, live: map[*Partition]struct{}{}}
+	e := &Engine{Config: c, live: map[*Partition]struct{}{}, orders: orders{news: make(chan struct{})}}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e
 }
@@ -96,9 +98,9 @@ func (e *Engine) Assign(ctx context.Context, a Assignment, source Source) (*Part
 	p.end.Store(a.LogEnd)
 	p.ctx, p.cancel = context.WithCancelCause(e.ctx)
 	for i, t := range e.Targets {
-		p.lanes = append(p.lanes, newLane(e.ctx, t, p, restored[i]))
+		p.lanes = append(p.lanes, newLane(t, p, i, restored[i]))
 	}
-	p.share = checkpoint.Share(checkpoint.DefaultLimit, append(restored, p.carried...))
+	p.share.Store(int64(checkpoint.Share(checkpoint.DefaultLimit, append(restored, p.carried...))))
 	for _, l := range p.lanes {
 		l.next = l.cursor.Next()
 		p.liveNext = max(p.liveNext, l.next)
@@ -106,11 +108,12 @@ func (e *Engine) Assign(ctx context.Context, a Assignment, source Source) (*Part
 	p.liveStart = p.liveNext
 	p.inbox = newInbox(p.liveNext, liveBytes, source.Resume)
 	p.feeding.Lock()
-	for i, l := range p.lanes {
+	for _, l := range p.lanes {
 		if l.attached = l.next == p.liveNext; !l.attached {
-			p.catching.Go(func() { p.catchUp(i) })
+			p.startCatchUp(l)
 		}
 	}
+	p.catching.Go(p.obey)
 	p.feeding.Unlock()
 	e.mu.Lock()
 	e.live[p] = struct{}{}

@@ -18,23 +18,33 @@ import (
 // Lane holds the deliveries of one target on one partition, for one assignment of
 // it. All its state is guarded by the target's lock.
 type Lane struct {
-	t *Target
-	p *Partition
+	t     *Target
+	p     *Partition
+	index int // in the partition's lanes
 	// ctx ends when the lane does; its deliveries and attempts hang on it.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
+	// fed ends when no feed may bring the lane anything more: with the assignment, or
+	// because another lane takes its place.
+	fed    context.Context
+	unfeed context.CancelCauseFunc
+
 	// attached and next, the first offset that the lane was not offered, are guarded
 	// by Partition.feeding; while the lane is detached only its catch-up changes next.
+	// caught is closed when its last catch-up has ended, nil if there was none.
 	attached bool
 	next     int64
+	caught   chan struct{}
 
-	saved  checkpoint.Lane // as restored; the checkpoint keeps what is not ours to change
-	cursor *checkpoint.Cursor
-	keys   map[string]*keyQueue
-	parked []*pending
-	count  int   // unsettled deliveries
-	bytes  int64 // of them
+	latest    bool            // a newer version replaces a waiting one
+	gathering bool            // nothing starts before all of a replay was offered
+	saved     checkpoint.Lane // as restored; the checkpoint keeps what is not ours to change
+	cursor    *checkpoint.Cursor
+	keys      map[string]*keyQueue
+	parked    []*pending
+	count     int   // unsettled deliveries
+	bytes     int64 // of them
 	// refused is the size of the delivery that found no room, 0 once it did.
 	refused int64
 	// admitted counts those for which the checkpoint has room, whether attempted or not.
@@ -55,9 +65,12 @@ type Lane struct {
 	landed chan struct{}
 }
 
-func newLane(ctx context.Context, t *Target, p *Partition, saved checkpoint.Lane) *Lane {
-	l := &Lane{t: t, p: p, saved: saved, cursor: saved.Cursor, keys: map[string]*keyQueue{}, landed: make(chan struct{})}
-	l.ctx, l.cancel = context.WithCancelCause(ctx)
+func newLane(t *Target, p *Partition, index int, saved checkpoint.Lane) *Lane {
+	l := &Lane{t: t, p: p, index: index, saved: saved, cursor: saved.Cursor, keys: map[string]*keyQueue{}, landed: make(chan struct{})}
+	l.gathering = saved.Replay != nil && saved.Replay.Mode == checkpoint.ReplayNewest
+	l.latest = t.latest || l.gathering
+	l.ctx, l.cancel = context.WithCancelCause(p.engine.ctx)
+	l.fed, l.unfeed = context.WithCancelCause(p.ctx)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.lanes[l] = struct{}{}
@@ -68,7 +81,7 @@ func newLane(ctx context.Context, t *Target, p *Partition, saved checkpoint.Lane
 // deliveries below it have. It reports whether there is any; the lowest offset
 // needs none.
 func (l *Lane) admit(p *pending) bool {
-	if !p.admitted && l.cursor.Admits(p.d.Event.Offset, l.offered, l.admitted, l.p.share) {
+	if !p.admitted && !l.gathering && l.cursor.Admits(p.d.Event.Offset, l.offered, l.admitted, int(l.p.share.Load())) {
 		p.admitted = true
 		l.admitted++
 	}
@@ -121,7 +134,7 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	}
 	size := int64(ev.Size())
 	var old *pending
-	if t.latest && unrouted == nil {
+	if l.latest && unrouted == nil {
 		old = l.replaceable(key)
 	}
 	if l.full(key, size, old) {
@@ -130,7 +143,7 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	}
 	l.refused = 0
 	p := &pending{lane: l, size: size, unrouted: unrouted, prepared: t.prepare == nil, since: ev.Timestamp, d: connector.Delivery{
-		ID:      l.p.deliveryID(ev.Offset, t.name),
+		ID:      l.deliveryID(ev.Offset),
 		Target:  t.name,
 		Key:     key,
 		Op:      connector.Upsert,
@@ -158,8 +171,9 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	}
 	if q.entries[0] == p && p.state == queued {
 		t.makeReady(p, time.Now())
-		t.pump()
 	}
+	l.progressed()
+	t.pump()
 	return nil
 }
 
@@ -182,7 +196,7 @@ func (l *Lane) full(key string, size int64, old *pending) bool {
 // weight is what so many deliveries of so many keys take of the window: with
 // `deliver: latest` it counts keys, of which each has room for two.
 func (l *Lane) weight(keys, deliveries int) int {
-	if l.t.latest {
+	if l.latest {
 		return max(keys, (deliveries+1)/2)
 	}
 	return deliveries
@@ -192,6 +206,7 @@ func (l *Lane) weight(keys, deliveries int) int {
 func (l *Lane) waitRoom() <-chan struct{} {
 	if l.room == nil {
 		l.room = make(chan struct{})
+		l.stopGathering()
 		l.t.pump() // a batch that can't grow goes now
 	}
 	return l.room
@@ -228,7 +243,7 @@ func (l *Lane) filter(offset int64) {
 // whose repetition does more harm than that of a letter.
 func (l *Lane) bury(ctx context.Context, r *event.Record, ev *event.Event, cause error) {
 	l.pass(r.Offset, outcomeDeadLettered, func() {
-		if l.cursor.Admits(r.Offset, max(l.offered, r.Offset), l.admitted, l.p.share) {
+		if l.cursor.Admits(r.Offset, max(l.offered, r.Offset), l.admitted, int(l.p.share.Load())) {
 			l.mark(r.Offset)
 		} else {
 			l.cursor.SettleRange(r.Offset, r.Offset+1)
@@ -246,6 +261,7 @@ func (l *Lane) pass(offset int64, outcome string, settle func()) {
 	}
 	settle()
 	l.offered = max(l.offered, offset)
+	l.progressed()
 	l.unpark()
 	l.p.noteSettled()
 	l.t.countSettled(outcome, 0)
@@ -278,6 +294,7 @@ func (l *Lane) passRange(from, to int64) {
 	if !l.ended {
 		l.offered = max(l.offered, to-1)
 		l.cursor.SettleRange(from, to)
+		l.progressed()
 		l.unpark()
 		l.t.pump()
 	}
@@ -306,6 +323,7 @@ func (l *Lane) settle(p *pending, outcome string) {
 		close(l.room)
 		l.room = nil
 	}
+	l.progressed()
 	l.unpark()
 	l.p.noteSettled()
 	l.t.countSettled(outcome, time.Since(p.d.Event.Timestamp))

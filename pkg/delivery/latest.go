@@ -26,6 +26,9 @@ func (l *Lane) replaceable(key string) *pending {
 		return nil
 	}
 	p := q.entries[len(q.entries)-1]
+	if !l.conflates(p) {
+		return nil
+	}
 	switch p.state {
 	case flying:
 		return nil
@@ -43,7 +46,7 @@ func (l *Lane) replaceable(key string) *pending {
 // it replaces nothing.
 func (l *Lane) successor(p *pending) *pending {
 	q := l.keys[p.d.Key]
-	if !l.t.latest || len(q.entries) < 2 || q.entries[0] != p || q.entries[1].unrouted != nil {
+	if !l.conflates(p) || len(q.entries) < 2 || q.entries[0] != p || q.entries[1].unrouted != nil {
 		return nil
 	}
 	return q.entries[1]

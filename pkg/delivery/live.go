@@ -24,7 +24,7 @@ func (p *Partition) run() {
 		if err != nil {
 			return
 		}
-		if p.awaitSaved(p.ctx) != nil {
+		if p.awaitSaved(p.ctx) != nil || p.awaitAttached() != nil {
 			return
 		}
 		p.busy.Store(time.Now().UnixNano())
@@ -49,18 +49,17 @@ func (p *Partition) feed(r arrival) error {
 		return err
 	}
 	for {
-		i := p.behind(r.Offset)
-		if i < 0 {
+		l := p.behind(r.Offset)
+		if l == nil {
 			return nil
 		}
-		l := p.lanes[i]
-		room, err := p.give(ctx, l, r.Record, ev, verdicts[i])
+		room, err := p.give(ctx, l, r.Record, ev, verdicts[l.index])
 		switch {
 		case err != nil:
 			return err
 		case room == nil:
 			p.offered(l, r.Offset)
-		case !p.detach(i):
+		case !p.detach(l):
 			// The last lane that is attached: the feed waits for it, or for another to
 			// attach, and then this one detaches.
 			p.busy.Store(0)
@@ -107,23 +106,40 @@ func (p *Partition) reach(r arrival) bool {
 }
 
 // behind returns an attached lane that was not offered the offset yet. If there is
-// none the live feed has passed it, and behind returns -1.
-func (p *Partition) behind(offset int64) int {
+// none the live feed has passed it, and behind returns nil.
+func (p *Partition) behind(offset int64) *Lane {
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
-	for i, l := range p.lanes {
+	for _, l := range p.lanes {
 		if l.attached && l.next <= offset {
-			return i
+			return l
 		}
 	}
 	p.liveNext = offset + 1
-	return -1
+	return nil
 }
 
 func (p *Partition) offered(l *Lane, offset int64) {
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
 	l.next = offset + 1
+}
+
+// awaitAttached has the live feed stand still while a replay has taken off the last lane.
+func (p *Partition) awaitAttached() error {
+	for {
+		p.feeding.Lock()
+		joined, found := p.joined, slices.ContainsFunc(p.lanes, func(l *Lane) bool { return l.attached })
+		p.feeding.Unlock()
+		if found {
+			return nil
+		}
+		select {
+		case <-joined:
+		case <-p.ctx.Done():
+			return context.Cause(p.ctx)
+		}
+	}
 }
 
 func (p *Partition) lanesJoined() <-chan struct{} {
@@ -137,8 +153,8 @@ func (p *Partition) lanesJoined() <-chan struct{} {
 // the record can't be read.
 func (p *Partition) judge(ctx context.Context, r *event.Record, bury bool) (ev *event.Event, verdicts []route.Verdict, err error) {
 	ev, unreadable := p.engine.read(ctx, p, r)
-	if p.ctx.Err() != nil {
-		return nil, nil, context.Cause(p.ctx)
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
 	}
 	if unreadable != nil {
 		if bury {

@@ -65,11 +65,11 @@ type Partition struct {
 	lanes  []*Lane // in the order of the engine's targets
 	// carried are the lanes of targets that this member's config lacks.
 	carried []checkpoint.Lane
-	share   int // bytes of the metadata per lane
+	share   atomic.Int64 // bytes of the metadata per lane
 	inbox   *inbox
 
 	// feeding guards which lanes are attached to the live feed, what each was offered
-	// (Lane.attached, Lane.next), and the two below. It closes the race between a lane
+	// (Lane.attached, Lane.next), which lanes there are, and the two below. It closes the race between a lane
 	// that has caught up and the live feed that goes on.
 	feeding  sync.Mutex
 	liveNext int64         // all below was offered to every attached lane
@@ -162,6 +162,7 @@ func (p *Partition) Checkpoint() (Commit, error) {
 	p.dirty.Store(0)
 	cp := checkpoint.Checkpoint{TopicID: p.TopicID}
 	highest := int64(0)
+	p.feeding.Lock() // no lane takes another's place meanwhile
 	for i, l := range p.lanes {
 		l.t.mu.Lock()
 		lane := l.saved
@@ -175,6 +176,7 @@ func (p *Partition) Checkpoint() (Commit, error) {
 		highest = max(highest, lane.Cursor.Highest())
 		cp.Lanes = append(cp.Lanes, lane)
 	}
+	p.feeding.Unlock()
 	for _, lane := range p.carried { // which holds back nobody, so its next may be below
 		highest = max(highest, lane.Cursor.Highest())
 		cp.Lanes = append(cp.Lanes, lane)

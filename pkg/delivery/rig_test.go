@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/control"
 	"github.com/hms-sme/policysync/pkg/deadletter"
 	"github.com/hms-sme/policysync/pkg/decode"
 	"github.com/hms-sme/policysync/pkg/event"
@@ -50,6 +51,7 @@ type rigConfig struct {
 	start    Assignment
 	ratio    float64
 	history  []*event.Record
+	orders   []*control.Replay
 	log      *fakeLog
 	out      io.Writer
 }
@@ -123,6 +125,9 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 		Letters: r.letters, Feeds: r.feeds, Receipts: true, CommitEvery: 250, CommitNow: func() { r.commits++ },
 		Tracer: testTracer(), Metrics: testMetrics(t), Logger: log,
 	})
+	for i, order := range c.orders {
+		r.Obey(int64(i), order)
+	}
 	r.assign(c.start)
 	t.Cleanup(func() {
 		r.p.Abort()

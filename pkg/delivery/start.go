@@ -90,6 +90,10 @@ func (e *Engine) restore(ctx context.Context, p *Partition) (lanes []checkpoint.
 			l = checkpoint.Lane{Name: t.name, Cursor: checkpoint.New(next), Control: -1}
 			r.changed = true
 		}
+		if l.Control < 0 { // it obeys what is commanded from now on
+			l.Control = e.orders.end()
+			r.changed = true
+		}
 		delete(r.saved, t.name)
 		if next := l.Cursor.Next(); next < r.LogStart {
 			e.reportLost(r.Assignment, t.name, l.Cursor, next, r.LogStart)

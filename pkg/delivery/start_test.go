@@ -26,7 +26,7 @@ func cursors(t *testing.T, topic event.TopicID, committed int64, epoch int32, la
 		for _, offset := range at[1:] {
 			require.NoError(t, c.Settle(offset))
 		}
-		cp.Lanes = append(cp.Lanes, checkpoint.Lane{Name: name, Cursor: c, Control: -1})
+		cp.Lanes = append(cp.Lanes, checkpoint.Lane{Name: name, Cursor: c})
 	}
 	meta, cut, err := checkpoint.Encode(cp, checkpoint.DefaultLimit)
 	require.NoError(t, err)

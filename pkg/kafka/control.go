@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -105,4 +106,40 @@ func (a *Admin) Command(ctx context.Context, topic string, r control.Record) (in
 		return 0, fmt.Errorf("write %s to %s: %w", key, topic, err)
 	}
 	return written.Offset, nil
+}
+
+// Withdraw deletes a record of the control topic.
+func (a *Admin) Withdraw(ctx context.Context, topic string, r control.Record) error {
+	if err := a.client.ProduceSync(ctx, &kgo.Record{Topic: topic, Key: r.Key()}).FirstErr(); err != nil {
+		return fmt.Errorf("withdraw %s from %s: %w", r.Key(), topic, err)
+	}
+	return nil
+}
+
+// EndOf is the offset that the next record of the control topic will get.
+func (a *Admin) EndOf(ctx context.Context, topic string) (int64, error) {
+	ends, err := a.adm.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return 0, fmt.Errorf("list end offsets of %s: %w", topic, err)
+	}
+	end, ok := ends.Lookup(topic, 0)
+	if !ok || end.Err != nil {
+		return 0, fmt.Errorf("topic %s does not exist; `policysync topics create` makes it", topic)
+	}
+	return end.Offset, nil
+}
+
+// OffsetsAt returns, by TOPIC/PARTITION of the group's topics, the first offset whose
+// record is not older than a time, the end of the log if there is none.
+func (a *Admin) OffsetsAt(ctx context.Context, at time.Time) (map[string]int64, error) {
+	found, err := a.adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), a.config.Topics...)
+	if err == nil {
+		err = found.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list offsets at %s: %w", at, err)
+	}
+	by := map[string]int64{}
+	found.Each(func(o kadm.ListedOffset) { by[fmt.Sprintf("%s/%d", o.Topic, o.Partition)] = o.Offset })
+	return by, nil
 }
