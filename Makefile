@@ -73,9 +73,10 @@ e2e-stop: ## Stop the servers of the end-to-end tests
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
-.PHONY: bench-push
-bench-push: build ## Measure pushes to one HTTP target beside a bare client, on a real Kafka
-	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; go run ./bench/push -policysync $(BIN)/policysync
+.PHONY: bench-peers
+bench-peers: build ## Measure beside a bare client, a plain loop and BENTHOS (a binary), on a real Kafka, into bench/results
+	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
+	go run ./bench/peers -policysync $(BIN)/policysync $(if $(BENTHOS),-benthos $(BENTHOS))
 
 .PHONY: bench-sql
 bench-sql: ## Measure writes to PostgreSQL and MariaDB beside a bare client

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -27,12 +28,32 @@ func BenchmarkEngine(b *testing.B) {
 
 func benchmarkEngine(b *testing.B, receipts bool) {
 	b.Helper()
+	records := manyRecords(b.N)
+	deliver, end := startEngine(b, receipts, int64(b.N))
+	b.ReportAllocs()
+	b.ResetTimer()
+	deliver(records)
+	b.StopTimer()
+	end()
+}
+
+func manyRecords(n int) []*event.Record {
+	records := make([]*event.Record, n)
+	for i := range records {
+		records[i] = record(int64(i), strconv.Itoa(i%10_000))
+	}
+	return records
+}
+
+// startEngine starts an engine with one target that takes each delivery at once.
+// Deliver returns when all have settled or are about to.
+func startEngine(tb testing.TB, receipts bool, logEnd int64) (deliver func([]*event.Record), end func()) {
+	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
 	conn := &takesAll{}
-	conn.Add(b.N)
 	target := NewTarget(TargetConfig{
 		Name: "target", Kind: "none", Settings: defaults(), Connector: conn,
-		HoldRatio: 0.5, Metrics: testMetrics(b), Logger: log,
+		HoldRatio: 0.5, Metrics: testMetrics(tb), Logger: log,
 	})
 	commit, committed := make(chan struct{}, 1), make(chan struct{})
 	e := NewEngine(Config{
@@ -42,37 +63,34 @@ func benchmarkEngine(b *testing.B, receipts bool) {
 			case commit <- struct{}{}:
 			default:
 			}
-		}, Tracer: testTracer(), Metrics: testMetrics(b), Logger: log,
+		}, Tracer: testTracer(), Metrics: testMetrics(tb), Logger: log,
 	})
 	source := resumer{fakeLog: new(fakeLog), resumed: make(chan struct{}, 1)}
-	p, err := e.Assign(b.Context(), Assignment{Topic: "policies", TopicID: topicID, Committed: 0}, source)
-	require.NoError(b, err)
+	p, err := e.Assign(tb.Context(), Assignment{Topic: "policies", TopicID: topicID, Committed: 0}, source)
+	require.NoError(tb, err)
 	go func() {
 		defer close(committed)
 		for range commit {
 			if _, err := p.Checkpoint(); err != nil {
-				b.Error(err)
+				tb.Error(err)
 			}
 			p.Saved()
 		}
 	}()
-	records := make([]*event.Record, b.N)
-	for i := range records {
-		records[i] = record(int64(i), strconv.Itoa(i%10_000))
-	}
-	b.ReportAllocs()
-	b.ResetTimer()
-	for i := 0; i < b.N; i += 1000 {
-		if p.Take(records[i:min(i+1000, b.N)], 0, int64(b.N)) {
-			<-source.resumed
+	return func(records []*event.Record) {
+			conn.Add(len(records))
+			for some := range slices.Chunk(records, 1000) {
+				if p.Take(some, 0, logEnd) {
+					<-source.resumed
+				}
+			}
+			conn.Wait()
+		}, func() {
+			p.Abort()
+			close(commit)
+			<-committed
+			require.NoError(tb, e.Close(context.Background()))
 		}
-	}
-	conn.Wait()
-	b.StopTimer()
-	p.Abort()
-	close(commit)
-	<-committed
-	require.NoError(b, e.Close(context.Background()))
 }
 
 // resumer tells when the live feed may go on.

@@ -280,15 +280,7 @@ func TestParseText(t *testing.T) {
 }
 
 func BenchmarkSixExpressions(b *testing.B) {
-	s, err := event.ParseSchema(schemaText)
-	require.NoError(b, err)
-	tree := &connector.Tree{}
-	for i, source := range []string{"event.id", "event.type", "event.rules", "event.agent.desk", `event.id + "/" + event.type`, "event.version + 1"} {
-		e := expr(source)
-		require.Empty(b, Compile(e, Decl{}, []*event.Schema{s}))
-		tree.Fields = append(tree.Fields, connector.Branch{Name: fmt.Sprint(i), Tree: &connector.Tree{Expr: e}})
-	}
-	ev := testEvent(s)
+	tree, ev := sixExpressions(b)
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
@@ -297,6 +289,19 @@ func BenchmarkSixExpressions(b *testing.B) {
 		buf, err = event.AppendJSON(buf[:0], v)
 		require.NoError(b, err)
 	}
+}
+
+func sixExpressions(tb testing.TB) (*connector.Tree, *event.Event) {
+	tb.Helper()
+	s, err := event.ParseSchema(schemaText)
+	require.NoError(tb, err)
+	tree := &connector.Tree{}
+	for i, source := range []string{"event.id", "event.type", "event.rules", "event.agent.desk", `event.id + "/" + event.type`, "event.version + 1"} {
+		e := expr(source)
+		require.Empty(tb, Compile(e, Decl{}, []*event.Schema{s}))
+		tree.Fields = append(tree.Fields, connector.Branch{Name: fmt.Sprint(i), Tree: &connector.Tree{Expr: e}})
+	}
+	return tree, testEvent(s)
 }
 
 // The fast form of a field path, beside CEL's way to the same field.
