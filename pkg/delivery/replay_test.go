@@ -209,3 +209,24 @@ func TestReplayIsObeyedOnceOverCrashes(t *testing.T) {
 		})
 	}
 }
+
+// What is in flight lands before the replay pushes its key again.
+func TestReplayWaitsForWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(nil))
+		r.publish("k", "other")
+		r.settlesAll(time.Minute)
+		r.targets[0].set(func(context.Context, *connector.Delivery) error { // deaf to its context
+			<-time.After(5 * time.Second)
+			return nil
+		})
+		r.publish("k")
+		synctest.Wait()
+		r.Obey(0, replayOf("c1", 0, 0))
+		r.settlesAll(time.Minute)
+		require.NotEmpty(t, r.targets[0].ids("c1"))
+		require.Empty(t, r.targets[0].overlap)
+		require.IsNonDecreasing(t, r.targets[0].offsets("k"))
+	})
+}
