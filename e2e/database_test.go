@@ -124,10 +124,7 @@ func TestDatabasesHoldTheSourceAfterAKill(t *testing.T) {
 	w.settles(2 * time.Minute)
 	require.Empty(t, w.letters())
 
-	dsn, err := url.Parse(address(t, "MYSQL"))
-	require.NoError(t, err)
-	password, _ := dsn.User.Password()
-	mariadb := open(t, "mysql", fmt.Sprintf("%s:%s@tcp(%s)%s?charset=utf8mb4", dsn.User.Username(), password, dsn.Host, dsn.Path))
+	mariadb := open(t, "mysql", w.mariadb())
 	held := map[string][2]map[string]string{
 		"PostgreSQL": {
 			pairs(t, postgres, `SELECT id, concat(coalesce(name, '<nil>'), '|', fee, '|', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), '|', version) FROM fees_`+w.id()),
@@ -149,6 +146,14 @@ func TestDatabasesHoldTheSourceAfterAKill(t *testing.T) {
 			require.Equal(t, children, tables[1], "%s: rules", system)
 		}
 	}
+}
+
+// mariadb is the address of MariaDB as its driver wants it.
+func (w *world) mariadb() string {
+	dsn, err := url.Parse(address(w.t, "MYSQL"))
+	require.NoError(w.t, err)
+	password, _ := dsn.User.Password()
+	return fmt.Sprintf("%s:%s@tcp(%s)%s?charset=utf8mb4", dsn.User.Username(), password, dsn.Host, dsn.Path)
 }
 
 func open(t *testing.T, driver, dsn string) *sql.DB {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"flag"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/sr"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
+	_ "modernc.org/sqlite" // the driver of the sqlite command
 
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/schemas"
@@ -31,6 +33,7 @@ func TestMain(m *testing.M) {
 //	exits CODE COMMAND…   the command ends with that code
 //	committed N           wait until the group has settled the first N records of policies/0
 //	letter OFFSET         $LETTER becomes the id of the letter to ledger of that record of policies/0
+//	sqlite FILE SQL…      run statements on a database
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -40,7 +43,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setup,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "committed": committed, "letter": letter,
+			"exits": exits, "committed": committed, "letter": letter, "sqlite": sqlite,
 		},
 	})
 }
@@ -104,4 +107,17 @@ func letter(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	info := ts.Value(brokerKey{}).(*kfake.Cluster).TopicInfo("policies")
 	ts.Setenv("LETTER", event.TopicID(info.TopicID).String()+"/0/"+args[0]+"/ledger")
+}
+
+func sqlite(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: sqlite FILE SQL…")
+	}
+	db, err := sql.Open("sqlite", ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer db.Close()
+	for _, statement := range args[1:] {
+		_, err := db.Exec(statement)
+		ts.Check(err)
+	}
 }

@@ -3,6 +3,7 @@ package warehouse
 import (
 	"context"
 	"fmt"
+	"reflect"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -131,6 +132,28 @@ func whileRunning(ctx context.Context) (own context.Context, over func() bool) {
 		own, cancel = context.WithCancel(own)
 	}
 	return own, context.AfterFunc(ctx, cancel)
+}
+
+func (c *clickHouse) query(ctx context.Context, query string, args []any, each func([]any) error) error {
+	rows, err := c.conn.Query(ctx, query, args...)
+	if err != nil {
+		return classifyClickHouse(err)
+	}
+	defer func() { _ = rows.Close() }() // Err has what went wrong
+	types := rows.ColumnTypes()
+	for rows.Next() {
+		values := make([]any, len(types))
+		for i, t := range types {
+			values[i] = reflect.New(t.ScanType()).Interface()
+		}
+		if err := rows.Scan(values...); err != nil {
+			return fmt.Errorf("read row: %w", err)
+		}
+		if err := each(values); err != nil {
+			return err
+		}
+	}
+	return classifyClickHouse(rows.Err())
 }
 
 func (c *clickHouse) close() error { return c.conn.Close() }

@@ -28,6 +28,8 @@ type engine interface {
 	fit(v any, columnType string) (any, error)
 	// insert appends rows of fitted values in the order of t's columns.
 	insert(ctx context.Context, t *table, rows [][]any) error
+	// query calls each for every row of a query; the values are the driver's.
+	query(ctx context.Context, query string, args []any, each func([]any) error) error
 	close() error
 }
 

@@ -161,6 +161,31 @@ func (s *sqliteEngine) commit(ctx context.Context, t *table, rows [][]any) error
 	return tx.Commit()
 }
 
+func (s *sqliteEngine) query(ctx context.Context, query string, args []any, each func([]any) error) error {
+	rows, err := s.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return classifySQLite(err)
+	}
+	defer func() { _ = rows.Close() }() // Err has what went wrong
+	columns, err := rows.Columns()
+	if err != nil {
+		return classifySQLite(err)
+	}
+	for rows.Next() {
+		values, into := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			return fmt.Errorf("read row: %w", err)
+		}
+		if err := each(values); err != nil {
+			return err
+		}
+	}
+	return classifySQLite(rows.Err())
+}
+
 func (s *sqliteEngine) close() error { return s.db.Close() }
 
 // classifySQLite gives an error its class by its primary result code

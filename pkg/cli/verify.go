@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hms-sme/policysync/pkg/app"
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+func newVerify(b build) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "verify -c FILE --target T [--repair]",
+		Short: "Compare what a target holds with the newest version of each policy",
+		Long: `Read the source topics, and compare the newest version of each policy with what the
+target holds: what is missing, stale, different, or extra. With --repair, push the
+newest versions again where the target differs. Nothing that only the target knows
+is deleted. The service may run meanwhile. Exits with 1 if differences are left.`,
+		Example: example("policysync verify -c policysync.yaml --target legacyDatabase",
+			"policysync verify -c policysync.yaml --target legacyDatabase --repair"),
+		Args: cobra.NoArgs,
+	}
+	load := configFlag(c, b)
+	target := c.Flags().String("target", "", "the target's name")
+	repair := c.Flags().Bool("repair", false, "push what is missing, stale or different again")
+	asJSON := c.Flags().Bool("json", false, "print a JSON object a difference, and one in the end")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *target == "" {
+			return usageError{errors.New("no target given: --target T")}
+		}
+		cfg, err := load()
+		if err != nil {
+			return err
+		}
+		out := json.NewEncoder(c.OutOrStdout())
+		out.SetEscapeHTML(false)
+		o := app.VerifyOptions{
+			Target: *target, Repair: *repair, Command: "verify-" + strconv.FormatInt(time.Now().UnixNano(), 36),
+			Progress: progress(c),
+			Each: func(d *app.Discrepancy) error {
+				if *asJSON {
+					return out.Encode(d)
+				}
+				printDiscrepancy(c, d)
+				return nil
+			},
+		}
+		sum, err := app.Verify(c.Context(), cfg, b.connectors, o, quiet())
+		switch {
+		case errors.Is(err, app.ErrNoTarget), errors.Is(err, app.ErrNotComparable):
+			return usageError{err}
+		case err != nil:
+			return err
+		case *asJSON:
+			err = out.Encode(sum)
+		default:
+			printVerification(c, sum)
+		}
+		if err == nil && sum.Left > 0 {
+			err = silentError{fmt.Errorf("%d differences are left", sum.Left)}
+		}
+		return err
+	}
+	return c
+}
+
+// progress tells on a terminal how far it has come, and nothing in a pipe.
+func progress(c *cobra.Command) func(pass int, read, all int64) {
+	if !terminal(os.Stderr) {
+		return func(int, int64, int64) {}
+	}
+	last := time.Time{}
+	return func(pass int, read, all int64) {
+		if time.Since(last) > 200*time.Millisecond {
+			last = time.Now()
+			fmt.Fprintf(c.ErrOrStderr(), "\rpass %d of 2: %d of %d records", pass, read, all)
+		}
+	}
+}
+
+func printDiscrepancy(c *cobra.Command, d *app.Discrepancy) {
+	w := c.OutOrStdout()
+	if d.Name != "" {
+		fmt.Fprintf(w, "%-9s  %s (no policy of the source accounts for it)\n", d.Difference, line(d.Name, 200))
+		return
+	}
+	version := ""
+	if d.Version != nil {
+		version = fmt.Sprintf(" version %d", *d.Version)
+	}
+	end := ""
+	switch {
+	case d.Repaired:
+		end = ", pushed again"
+	case d.RepairError != "":
+		end = ", not repaired: " + d.RepairError
+	}
+	fmt.Fprintf(w, "%-9s  %s%s (%s/%d, offset %d)%s\n", d.Difference, line(d.Key, 100), version, d.Topic, d.Part, d.Offset, end)
+	for _, f := range d.Fields {
+		fmt.Fprintf(w, "           %s: want %s, have %s\n", f.Field, line(f.Want, 100), line(f.Have, 100))
+	}
+}
+
+func printVerification(c *cobra.Command, s *app.Verification) {
+	w := c.OutOrStdout()
+	fmt.Fprintf(w, "%s: %d policies in %d records\n", s.Target, s.Keys, s.Records)
+	for _, d := range []connector.Difference{connector.Missing, connector.Stale, connector.Different, connector.Extra, connector.Newer} {
+		if n := s.Differences[d]; n > 0 {
+			fmt.Fprintf(w, "  %-10s %d\n", d, n)
+		}
+	}
+	if s.Pending > 0 {
+		fmt.Fprintf(w, "  %-10s %d, not compared: their newest version has not settled\n", "pending", s.Pending)
+	}
+	if s.Unreadable > 0 {
+		fmt.Fprintf(w, "  %-10s %d records, left out\n", "unreadable", s.Unreadable)
+	}
+	fmt.Fprintf(w, "  %d pushed again, %d differences left\n", s.Repaired, s.Left)
+}

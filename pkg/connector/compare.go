@@ -1,0 +1,51 @@
+package connector
+
+import "context"
+
+// Comparer is an optional ability: to compare what the external system holds with
+// what the newest version of each key would leave there. Only the connector knows
+// which two values its system holds as one. It changes nothing.
+//
+// Compare returns one comparison per delivery, index-aligned. The deliveries are
+// prepared, and no two are of one key.
+//
+// Names calls each for every name that the system holds for this target, in any
+// order, some perhaps more than once: those of [Comparison.Names].
+//
+// A connector with this ability lets no older version over a newer one: a version
+// that is pushed again mends what was changed by others, and nothing else.
+type Comparer interface {
+	Compare(ctx context.Context, ds []*Delivery) ([]Comparison, error)
+	Names(ctx context.Context, each func(name string) error) error
+}
+
+// Comparison is how one key stands at the external system.
+type Comparison struct {
+	// Difference is empty if the system holds what it should.
+	Difference Difference
+	// Fields say more of Different.
+	Fields []FieldDifference
+	// Names are of what the delivery leaves in the system, or takes away, so that what
+	// is there under other names is known to be extra.
+	Names []string
+}
+
+// Difference is a kind of difference.
+type Difference string
+
+// The differences. Newer is a version that was not among those compared with.
+const (
+	Missing   Difference = "missing"
+	Stale     Difference = "stale"
+	Newer     Difference = "newer"
+	Different Difference = "different"
+	Extra     Difference = "extra"
+)
+
+// FieldDifference is a field with the value that it should have and the one that it
+// has, as text.
+type FieldDifference struct {
+	Field string `json:"field"`
+	Want  string `json:"want"`
+	Have  string `json:"have"`
+}
