@@ -112,7 +112,7 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 	a.onStop("receipts producer", func(context.Context) error { receipts.Close(); return nil })
 	var group atomic.Pointer[kafka.Group]
 	a.engine = delivery.NewEngine(delivery.Config{
-		Targets: targets, Decoder: p.Decoder, Reader: p.Reader, Router: p.Router, Letters: letters,
+		Targets: targets, Decoder: p.Decoder, Reader: p.Reader, Router: p.Router, Letters: letters, Redact: p.Redactor,
 		Feeds:       kafka.NewCatchUps(a.cfg.Kafka, a.o.Logger),
 		Receipts:    !a.cfg.Receipts.Off,
 		CommitEvery: a.cfg.Checkpoint.Every,

@@ -15,6 +15,7 @@ import (
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/pkg/httpclient"
 	"github.com/hms-sme/policysync/pkg/mapping"
+	"github.com/hms-sme/policysync/pkg/redact"
 	"github.com/hms-sme/policysync/pkg/route"
 	"github.com/hms-sme/policysync/pkg/telemetry"
 )
@@ -22,9 +23,10 @@ import (
 // Plan is a config whose expressions have been compiled against the schemas of its
 // topics: everything that can be known before an event comes.
 type Plan struct {
-	Decoder *decode.Decoder
-	Reader  *mapping.Reader
-	Router  *route.Router
+	Decoder  *decode.Decoder
+	Reader   *mapping.Reader
+	Router   *route.Router
+	Redactor *redact.Redactor
 	// Schemas are those of each topic, as far as the registry knows them.
 	Schemas map[string][]*event.Schema
 
@@ -65,6 +67,7 @@ func NewPlan(ctx context.Context, cfg *config.Config, registry connector.Registr
 		return nil, err
 	}
 	p.Reader = mapping.NewReader(cfg.Event)
+	p.Redactor = redact.New(cfg.Redact)
 	targets := make([]route.Target, len(cfg.Targets))
 	for i, t := range cfg.Targets {
 		targets[i] = route.Target{Name: t.Name, Topics: t.Topics, When: t.When}
@@ -120,7 +123,7 @@ func (p *Plan) targets(ctx context.Context, letters delivery.Letters, m *telemet
 		p.connectors = append(p.connectors, c)
 		targets = append(targets, delivery.NewTarget(delivery.TargetConfig{
 			Name: t.Name, Kind: t.Connector, Settings: t.Settings, VersionByOffset: p.byOffset(t, log),
-			Connector: c, HoldRatio: p.cfg.DeadLetters.HoldRatio, Letters: letters, Metrics: m, Logger: log,
+			Connector: c, HoldRatio: p.cfg.DeadLetters.HoldRatio, Letters: letters, Redact: p.Redactor, Metrics: m, Logger: log,
 		}))
 	}
 	return targets, nil

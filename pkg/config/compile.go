@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/hms-sme/policysync/pkg/event"
@@ -25,7 +26,28 @@ func (c *Config) Compile(byTopic map[string][]*event.Schema) error {
 			mistakes = append(mistakes, Mistake{Place: p.Place, Message: p.Message})
 		}
 	}
-	return c.source.asError(mistakes)
+	return c.source.asError(append(mistakes, c.missingRedacted(byTopic)...))
+}
+
+// missingRedacted finds the paths of `redact` that no schema has, once each topic has
+// one.
+func (c *Config) missingRedacted(byTopic map[string][]*event.Schema) (mistakes []Mistake) {
+	var schemas []*event.Schema
+	for _, topic := range c.Kafka.Topics {
+		if len(byTopic[topic]) == 0 {
+			return nil
+		}
+		schemas = append(schemas, byTopic[topic]...)
+	}
+	for i, path := range c.Redact {
+		if name, instead := path.Missing(schemas); name != "" {
+			mistakes = append(mistakes, Mistake{
+				Place:   c.placeOf(fmt.Sprintf("redact[%d]", i)),
+				Message: fmt.Sprintf("no schema has the field %q of %s%s", name, path, didYouMean(name, instead)),
+			})
+		}
+	}
+	return mistakes
 }
 
 // compile compiles one expression. Where the schemas of several topics are held

@@ -29,6 +29,7 @@ import (
 	"github.com/hms-sme/policysync/pkg/delivery"
 	"github.com/hms-sme/policysync/pkg/kafka"
 	"github.com/hms-sme/policysync/pkg/mapping"
+	"github.com/hms-sme/policysync/pkg/redact"
 	"github.com/hms-sme/policysync/pkg/telemetry"
 )
 
@@ -44,9 +45,12 @@ type Config struct {
 	DeadLetters  DeadLetters         `yaml:"dead_letters"`
 	Receipts     Receipts            `yaml:"receipts"`
 	Control      Control             `yaml:"control"`
-	Health       Health              `yaml:"health"`
-	Admin        Admin               `yaml:"admin"`
-	Telemetry    telemetry.Config    `yaml:"telemetry"`
+	// Redact are the fields whose values stand in no error text, beside those that a
+	// schema calls sensitive.
+	Redact    []redact.Path    `yaml:"redact"`
+	Health    Health           `yaml:"health"`
+	Admin     Admin            `yaml:"admin"`
+	Telemetry telemetry.Config `yaml:"telemetry"`
 	// Targets are in the order of the file.
 	Targets []Target `yaml:"targets" required:"true"`
 

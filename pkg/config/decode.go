@@ -253,6 +253,8 @@ func (d *decoder) list(n ast.Node, v reflect.Value, tag reflect.StructTag, path 
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values)))
 	for i, item := range seq.Values {
-		d.value(item, v.Index(i), tag, fmt.Sprintf("%s[%d]", path, i))
+		at := fmt.Sprintf("%s[%d]", path, i)
+		d.places[at] = d.src.place(item, at)
+		d.value(item, v.Index(i), tag, at)
 	}
 }

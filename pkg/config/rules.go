@@ -13,6 +13,9 @@ import (
 // headers and checkpoints.
 var targetName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
 
+// redactPath is the way down an event.
+var redactPath = regexp.MustCompile(`^event(\.[^.\s]+)+$`)
+
 // checkRules finds settings that are each well but contradict one another. A
 // setting that is a mistake by itself is left alone.
 func (d *decoder) checkRules(c *Config) {
@@ -32,6 +35,11 @@ func (d *decoder) checkRules(c *Config) {
 		d.rulef("drain_timeout", "%v is not less than the rebalance timeout, %v: the group would go on without this member", c.DrainTimeout, kafka.RebalanceTimeout)
 	}
 	d.checkTopics(c)
+	for i, path := range c.Redact {
+		if !redactPath.MatchString(string(path)) {
+			d.rulef(fmt.Sprintf("redact[%d]", i), "%q is no path to a field: want event.FIELD, with .FIELD for what is below", path)
+		}
+	}
 }
 
 // checkTopics finds a topic with two uses, and settings for topics that nobody

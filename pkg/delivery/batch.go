@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // batchDue reports whether an attempt should take what is ready now: a full batch,
@@ -109,6 +110,7 @@ var errBehind = errors.New("an earlier delivery of the key failed")
 // part of the same attempt. What is behind a row that failed is not sent.
 func (t *Target) push(ctx context.Context, ds []*connector.Delivery) []connector.Result {
 	rs := t.call(ctx, ds)
+	t.conceal(ds, rs)
 	if len(ds) == 1 || !splits(rs) || ctx.Err() != nil {
 		return rs
 	}
@@ -180,6 +182,29 @@ func (t *Target) call(ctx context.Context, ds []*connector.Delivery) (rs []conne
 		rs = append(rs, connector.Result{Err: err})
 	}
 	return rs
+}
+
+// conceal takes the sensitive values of the deliveries out of what the errors of a
+// call say. The error of a whole batch may quote each of them.
+func (t *Target) conceal(ds []*connector.Delivery, rs []connector.Result) {
+	var was string
+	var whole error
+	for i, r := range rs {
+		switch {
+		case r.Err == nil:
+		case !connector.FailedWhole(r.Err):
+			rs[i].Err = t.redact.Error(r.Err, ds[i].Event)
+		case whole != nil && r.Err.Error() == was:
+			rs[i].Err = whole
+		default:
+			events := make([]*event.Event, len(ds))
+			for j, d := range ds {
+				events[j] = d.Event
+			}
+			was, whole = r.Err.Error(), t.redact.Error(r.Err, events...)
+			rs[i].Err = whole
+		}
+	}
 }
 
 // timeoutClass marks an attempt that ran out of time as unavailable, unless the

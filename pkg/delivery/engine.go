@@ -13,6 +13,7 @@ import (
 	"github.com/hms-sme/policysync/pkg/decode"
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/pkg/mapping"
+	"github.com/hms-sme/policysync/pkg/redact"
 	"github.com/hms-sme/policysync/pkg/route"
 	"github.com/hms-sme/policysync/pkg/telemetry"
 )
@@ -57,7 +58,9 @@ type Config struct {
 	Jitter      Jitter
 	Tracer      *telemetry.Tracer
 	Metrics     *telemetry.Metrics
-	Logger      *slog.Logger
+	// Redact takes the sensitive values of an event out of what errors say.
+	Redact *redact.Redactor
+	Logger *slog.Logger
 }
 
 // Engine makes a Partition of each assignment and knows those that live.
@@ -175,7 +178,19 @@ func (e *Engine) read(ctx context.Context, p *Partition, r *event.Record) (*even
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
 	}
-	return ev, err
+	if err != nil {
+		return nil, e.Redact.Error(err, &event.Event{Record: r, Value: value, Schema: schema})
+	}
+	return ev, nil
+}
+
+// route decides about an event. What its verdicts say is fit for a letter.
+func (e *Engine) route(ev *event.Event) route.Decision {
+	d := e.Router.Route(ev)
+	for i, v := range d.Targets {
+		d.Targets[i].Err = e.Redact.Error(v.Err, ev)
+	}
+	return d
 }
 
 // pause waits for d, or until ctx ends.

@@ -163,7 +163,7 @@ func (p *Partition) judge(ctx context.Context, r *event.Record, bury bool) (ev *
 		}
 		return nil, slices.Repeat([]route.Verdict{{Err: unreadable}}, len(p.lanes)), err
 	}
-	decision := p.engine.Router.Route(ev)
+	decision := p.engine.route(ev)
 	for _, name := range decision.Unknown {
 		if bury && err == nil {
 			err = p.letter(ctx, r, ev, name, unknownTarget(name))

@@ -364,7 +364,7 @@ func (fakeDecoder) Decode(_ context.Context, r *event.Record) (*event.Object, *e
 	case string(r.Key) == "registry-down" && time.Since(r.Timestamp) < time.Minute:
 		return nil, nil, &decode.UnavailableError{Err: errors.New("connection refused")}
 	}
-	return &event.Object{}, &event.Schema{ID: 7}, nil
+	return &event.Object{}, &event.Schema{ID: 7, Root: &event.Type{Kind: event.Rec}}, nil
 }
 
 type fakeReader struct{}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/redact"
 	"github.com/hms-sme/policysync/pkg/telemetry"
 )
 
@@ -33,6 +34,7 @@ type Target struct {
 	prepare  connector.Preparer       // nil if the connector has none
 	letters  Letters
 	jitter   Jitter
+	redact   *redact.Redactor
 	reading  *rate.Limiter // of catch-up feeds, in bytes; nil: no bound
 	metrics  *telemetry.Metrics
 	log      *slog.Logger
@@ -105,15 +107,17 @@ type TargetConfig struct {
 	HoldRatio float64
 	Letters   Letters
 	Jitter    Jitter
-	Metrics   *telemetry.Metrics
-	Logger    *slog.Logger
+	// Redact takes the sensitive values of an event out of what errors say.
+	Redact  *redact.Redactor
+	Metrics *telemetry.Metrics
+	Logger  *slog.Logger
 }
 
 // NewTarget returns a target without lanes. It owns the connector: Close closes it.
 func NewTarget(c TargetConfig) *Target {
 	t := &Target{
 		name: c.Name, kind: c.Kind, settings: c.Settings, offsets: c.VersionByOffset,
-		conn: c.Connector, letters: c.Letters, jitter: c.Jitter, metrics: c.Metrics,
+		conn: c.Connector, letters: c.Letters, jitter: c.Jitter, redact: c.Redact, metrics: c.Metrics,
 		latest: c.Settings.Deliver == "latest",
 		log:    c.Logger.With("target", c.Name),
 		lanes:  map[*Lane]struct{}{}, uncompiled: map[int]bool{}, tally: tally{settled: map[string]int64{}},

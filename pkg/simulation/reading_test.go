@@ -113,7 +113,7 @@ func (p *process) Decode(_ context.Context, r *event.Record) (*event.Object, *ev
 	case p.w.garbage(r):
 		return nil, nil, &decode.UndecodableError{Err: errors.New("not Avro")}
 	}
-	return &event.Object{}, &event.Schema{ID: 7}, nil
+	return &event.Object{}, &event.Schema{ID: 7, Root: &event.Type{Kind: event.Rec}}, nil
 }
 
 // Read implements [delivery.Reader].
