@@ -354,6 +354,8 @@ func (l *recordingLetters) all() []deadletter.Letter {
 	return slices.Clone(l.letters)
 }
 
+var emptyRecord = &event.Type{Kind: event.Rec}
+
 // fakeDecoder knows one undecodable value and one whose schema can't be had now.
 type fakeDecoder struct{}
 
@@ -364,7 +366,7 @@ func (fakeDecoder) Decode(_ context.Context, r *event.Record) (*event.Object, *e
 	case string(r.Key) == "registry-down" && time.Since(r.Timestamp) < time.Minute:
 		return nil, nil, &decode.UnavailableError{Err: errors.New("connection refused")}
 	}
-	return &event.Object{}, &event.Schema{ID: 7, Root: &event.Type{Kind: event.Rec}}, nil
+	return &event.Object{}, &event.Schema{ID: 7, Root: emptyRecord}, nil
 }
 
 type fakeReader struct{}
