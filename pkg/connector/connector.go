@@ -53,7 +53,8 @@ type BatchConnector interface {
 }
 
 // OrderedBatch marks a batch connector that applies the deliveries of a batch in
-// their order, or as if it did: then one batch may hold several of one key.
+// their order, or as if it did: then one batch may hold several of one key. Of a key
+// it applies none behind one that failed.
 type OrderedBatch interface {
 	BatchConnector
 	AppliesBatchInOrder()
