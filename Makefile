@@ -74,9 +74,10 @@ bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: bench-peers
-bench-peers: build ## Measure beside a bare client, a plain loop and BENTHOS (a binary), on a real Kafka, into bench/results
+bench-peers: build ## Measure beside a bare client, a plain loop and Benthos, on a real Kafka, into bench/results
+	cd bench/peers/benthos && CGO_ENABLED=0 go build -o $(BIN)/benthos .
 	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
-	go run ./bench/peers -policysync $(BIN)/policysync $(if $(BENTHOS),-benthos $(BENTHOS))
+	go run ./bench/peers -policysync $(BIN)/policysync -benthos $(BIN)/benthos
 
 .PHONY: bench-sql
 bench-sql: ## Measure writes to PostgreSQL and MariaDB beside a bare client
