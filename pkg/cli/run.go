@@ -46,7 +46,8 @@ second signal cuts this short; what was in flight is then pushed again later.`,
 		signal.Notify(second, os.Interrupt, syscall.SIGTERM)
 		stopped := make(chan error, 1)
 		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			// The drain has its own bound; what closes after it gets its time too.
+			ctx, cancel := context.WithTimeout(context.Background(), cfg.DrainTimeout+30*time.Second)
 			defer cancel()
 			stopped <- a.Stop(ctx)
 		}()

@@ -326,7 +326,7 @@ func closedFor(open <-chan struct{}, places ...place) func(context.Context, plac
 type plainText struct{}
 
 func (plainText) Decode(context.Context, *event.Record) (*event.Object, *event.Schema, error) {
-	return &event.Object{}, &event.Schema{ID: 7}, nil
+	return &event.Object{}, &event.Schema{ID: 7, Root: &event.Type{Kind: event.Rec}}, nil
 }
 
 func (plainText) Read(r *event.Record, value *event.Object, schema *event.Schema) (*event.Event, error) {
