@@ -1,0 +1,75 @@
+package delivery
+
+import (
+	"context"
+
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// filter settles an offset whose event the target does not want. It is not recorded:
+// to filter once more costs nothing.
+func (l *Lane) filter(offset int64) {
+	l.pass(offset, outcomeFiltered, func() { l.cursor.SettleRange(offset, offset+1) })
+}
+
+// bury settles a record whose dead letter is written. That is recorded like a push,
+// so that a restart does not write it again; unless it would take the room of pushes,
+// whose repetition does more harm than that of a letter.
+func (l *Lane) bury(ctx context.Context, r *event.Record, ev *event.Event, cause error) {
+	l.pass(r.Offset, outcomeDeadLettered, func() {
+		if l.cursor.Admits(r.Offset, max(l.offered, r.Offset), l.admitted, int(l.p.share.Load())) {
+			l.mark(r.Offset)
+		} else {
+			l.cursor.SettleRange(r.Offset, r.Offset+1)
+		}
+		l.keepBuried(ctx, r, ev, cause)
+	})
+}
+
+// pass settles an offset that needs no push.
+func (l *Lane) pass(offset int64, outcome string, settle func()) {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	if l.ended || l.cursor.Settled(offset) { // a record's letter settles it where it had not
+		return
+	}
+	settle()
+	l.offered = max(l.offered, offset)
+	l.progressed()
+	l.unpark()
+	l.p.noteSettled()
+	l.t.countSettled(outcome, 0)
+	l.t.pump()
+}
+
+// mark records that an offset has settled.
+func (l *Lane) mark(offset int64) {
+	if err := l.cursor.Settle(offset); err != nil {
+		l.t.log.Error("delivery settled twice, which is a bug: please report it", "err", err)
+	}
+}
+
+// miss reports what of the offsets up to lost (exclusive), which have left the log,
+// the lane was not offered and lacks.
+func (l *Lane) miss(lost int64) {
+	if lost <= l.next {
+		return
+	}
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	l.p.engine.reportLost(&l.p.Assignment, l.t.name, l.cursor, l.next, lost)
+}
+
+// passRange settles the offsets from (inclusive) to (exclusive) for which nothing
+// is pushed. Some may be settled already: a feed that starts again repeats itself.
+func (l *Lane) passRange(from, to int64) {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	if !l.ended {
+		l.offered = max(l.offered, to-1)
+		l.cursor.SettleRange(from, to)
+		l.progressed()
+		l.unpark()
+		l.t.pump()
+	}
+}
