@@ -61,19 +61,18 @@ func ReadCases(text []byte) ([]Case, error) {
 			return nil, fmt.Errorf("%s: it wants nothing of any target", at)
 		}
 		for target, w := range c.Want {
-			if given := b2i(w.Document != nil) + b2i(w.Filtered) + b2i(w.Error != ""); given != 1 {
+			given := 0
+			for _, is := range []bool{w.Document != nil, w.Filtered, w.Error != ""} {
+				if is {
+					given++
+				}
+			}
+			if given != 1 {
 				return nil, fmt.Errorf("%s: target %s: want one of document, filtered: true and error", at, target)
 			}
 		}
 	}
 	return cases, nil
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // RunCase maps the event of a case for each target that the case speaks of. Its
