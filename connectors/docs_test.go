@@ -15,8 +15,9 @@ import (
 	"github.com/hms-sme/policysync/schemas"
 )
 
-var update = flag.Bool("update", false, "write the options in docs/connectors anew")
+var update = flag.Bool("update", false, "write the options in docs anew")
 
+// The tables of options stand between these lines of a page.
 const (
 	optionsBegin = "<!-- options: written by `make generate` -->\n"
 	optionsEnd   = "<!-- end of options -->\n"
@@ -41,20 +42,34 @@ func pages(t *testing.T) map[string]string {
 // config structs of its connector say.
 func TestOptionsDocument(t *testing.T) {
 	t.Parallel()
-	kinds, texts := Builtin(), pages(t)
-	for name, text := range texts {
+	kinds := Builtin()
+	for name := range pages(t) {
 		kind, ok := kinds[name]
 		require.True(t, ok, "docs/connectors/%s.md is about no connector", name)
-		head, rest, begun := strings.Cut(text, optionsBegin)
-		_, tail, ended := strings.Cut(rest, optionsEnd)
-		require.True(t, begun && ended, "docs/connectors/%s.md has no place for the options", name)
-		want := head + optionsBegin + optionsOf(t, kind.Config()) + optionsEnd + tail
-		if *update {
-			require.NoError(t, os.WriteFile("../docs/connectors/"+name+".md", []byte(want), 0o644))
-			continue
-		}
-		require.Equal(t, want, text, "docs/connectors/%s.md is stale: run make generate", name)
+		requireOptions(t, "../docs/connectors/"+name+".md", kind.Config())
 	}
+	requireOptions(t, "../docs/configuration.md", &config.Config{}, &config.Target{})
+}
+
+// requireOptions holds that the page has a table of options per config struct, or
+// writes them.
+func requireOptions(t *testing.T, page string, structs ...any) {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	want, rest := "", string(text)
+	for _, s := range structs {
+		head, below, begun := strings.Cut(rest, optionsBegin)
+		_, tail, ended := strings.Cut(below, optionsEnd)
+		require.True(t, begun && ended, "%s has no place for the options", page)
+		want, rest = want+head+optionsBegin+optionsOf(t, s)+optionsEnd, tail
+	}
+	want += rest
+	if *update {
+		require.NoError(t, os.WriteFile(page, []byte(want), 0o644))
+		return
+	}
+	require.Equal(t, want, string(text), "%s is stale: run make generate", page)
 }
 
 // exampleHead is what the examples of the pages leave out.

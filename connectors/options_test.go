@@ -12,12 +12,14 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/hms-sme/policysync/pkg/config"
 	"github.com/hms-sme/policysync/pkg/connector"
 )
 
@@ -37,6 +39,10 @@ type reference struct {
 	t        *testing.T
 	packages map[string]map[string]structDoc
 	rows     strings.Builder
+
+	// above are the structs around the one that is walked: one inside itself is not
+	// walked again.
+	above []reflect.Type
 }
 
 // structDoc holds the doc comments of a struct and of its fields.
@@ -46,22 +52,34 @@ type structDoc struct {
 }
 
 func (r *reference) fields(s reflect.Type, path string) {
+	if slices.Contains(r.above, s) {
+		return
+	}
+	r.above = append(r.above, s)
+	defer func() { r.above = r.above[:len(r.above)-1] }()
 	docs := r.docOf(s)
+	keys := keysOf(s)
+	for f := range s.Fields() {
+		key := keyOf(f)
+		switch {
+		case key == "" && f.Anonymous, strings.HasSuffix(f.Tag.Get("yaml"), ",inline"):
+			r.fields(f.Type, path)
+		case f.Type == reflect.TypeFor[[]config.Target](): // a table of their own
+		case key != "" && key != "-":
+			r.option(f, path+key, inKeys(docs.fields[f.Name], keys))
+		}
+	}
+}
+
+// keysOf returns the keys of a struct by the names of its fields.
+func keysOf(s reflect.Type) map[string]string {
 	keys := map[string]string{}
 	for f := range s.Fields() {
 		if key := keyOf(f); key != "" && key != "-" {
 			keys[f.Name] = key
 		}
 	}
-	for f := range s.Fields() {
-		key := keyOf(f)
-		switch {
-		case key == "" && f.Anonymous, strings.HasSuffix(f.Tag.Get("yaml"), ",inline"):
-			r.fields(f.Type, path)
-		case key != "" && key != "-":
-			r.option(f, path+key, inKeys(docs.fields[f.Name], keys))
-		}
-	}
+	return keys
 }
 
 func keyOf(f reflect.StructField) string {
@@ -80,7 +98,9 @@ func (r *reference) option(f reflect.StructField, key, meaning string) {
 	value, leaf := valueOf(of, f.Tag)
 	if !leaf {
 		doc := r.docOf(of)
-		meaning = cmp.Or(meaning, inKeys(doc.doc, map[string]string{of.Name(): key[strings.LastIndex(key, ".")+1:]}))
+		keys := keysOf(of)
+		keys[of.Name()] = key[strings.LastIndex(key, ".")+1:]
+		meaning = cmp.Or(meaning, inKeys(doc.doc, keys))
 	}
 	fallback := f.Tag.Get("default")
 	if fallback != "" {
@@ -150,6 +170,8 @@ func valueOf(of reflect.Type, tag reflect.StructTag) (value string, leaf bool) {
 	case kind == reflect.Slice:
 		item, _ := valueOf(of.Elem(), "")
 		return "list of " + item, true
+	case kind == reflect.Map:
+		return "a text by name", true
 	case kind == reflect.Bool:
 		return "true, false", true
 	case kind == reflect.String:

@@ -35,16 +35,19 @@ import (
 
 // Config is the whole file.
 type Config struct {
-	Kafka        kafka.Config        `yaml:"kafka"`
-	Schemas      decode.Config       `yaml:"schemas"`
-	Event        mapping.EventConfig `yaml:"event"`
-	Lookups      mapping.Lookups     `yaml:"lookups"`
-	Route        Route               `yaml:"route"`
-	Checkpoint   Checkpoint          `yaml:"checkpoint"`
-	DrainTimeout time.Duration       `yaml:"drain_timeout" default:"15s" min:"1ms"`
-	DeadLetters  DeadLetters         `yaml:"dead_letters"`
-	Receipts     Receipts            `yaml:"receipts"`
-	Control      Control             `yaml:"control"`
+	Kafka   kafka.Config        `yaml:"kafka"`
+	Schemas decode.Config       `yaml:"schemas"`
+	Event   mapping.EventConfig `yaml:"event"`
+	// Lookups are tables for expressions, a JSON or YAML file by name.
+	Lookups    mapping.Lookups `yaml:"lookups"`
+	Route      Route           `yaml:"route"`
+	Checkpoint Checkpoint      `yaml:"checkpoint"`
+	// DrainTimeout is how long attempts in flight may take to end when a partition is
+	// given away or the member stops.
+	DrainTimeout time.Duration `yaml:"drain_timeout" default:"15s" min:"1ms"`
+	DeadLetters  DeadLetters   `yaml:"dead_letters"`
+	Receipts     Receipts      `yaml:"receipts"`
+	Control      Control       `yaml:"control"`
 	// Redact are the fields whose values stand in no error text, beside those that a
 	// schema calls sensitive.
 	Redact    []redact.Path    `yaml:"redact"`
@@ -62,6 +65,7 @@ type Config struct {
 
 // Route says what becomes of an event that names a target that is not configured.
 type Route struct {
+	// Unknown is "dead_letter", or "ignore" where several groups share a topic.
 	Unknown string `yaml:"unknown" default:"dead_letter" oneof:"dead_letter ignore"`
 }
 
@@ -74,7 +78,7 @@ type Checkpoint struct {
 
 // DeadLetters is the topic of what could not be delivered.
 type DeadLetters struct {
-	// Topic is <group>.dead-letters unless given.
+	// Topic is GROUP.dead-letters unless given.
 	Topic string `yaml:"topic"`
 	// Content is "full", the record's own bytes, or "reference", its position only.
 	Content string `yaml:"content" default:"full" oneof:"full reference"`
@@ -91,7 +95,7 @@ type Receipts struct {
 	// Off is set by `receipts: off`: nothing is kept of policies. Members still tell how
 	// they are, under the topic's default name.
 	Off bool `yaml:"-"`
-	// Topic is <group>.receipts unless given.
+	// Topic is GROUP.receipts unless given.
 	Topic string `yaml:"topic"`
 }
 
@@ -106,12 +110,13 @@ func (r *Receipts) UnmarshalScalar(text string) error {
 
 // Control is the topic of operators' commands.
 type Control struct {
-	// Topic is <group>.control unless given.
+	// Topic is GROUP.control unless given.
 	Topic string `yaml:"topic"`
 }
 
-// Health is where liveness, readiness and metrics are served.
+// Health is where /livez, /readyz and /metrics are served.
 type Health struct {
+	// Listen is HOST:PORT; without a host, on every address.
 	Listen string `yaml:"listen" default:":8080"`
 }
 
@@ -122,7 +127,8 @@ type Admin struct {
 
 // Target is one configured external system.
 type Target struct {
-	Name      string `yaml:"-"`
+	Name string `yaml:"-"`
+	// Connector is the kind of external system; its page has further keys.
 	Connector string `yaml:"connector" required:"true"`
 	// When filters: only events for which it holds are delivered.
 	When *connector.Expr `yaml:"when" want:"bool"`

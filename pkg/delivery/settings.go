@@ -39,6 +39,7 @@ type Settings struct {
 
 // Window bounds what a lane holds in memory.
 type Window struct {
+	// Deliveries is their number, Bytes the memory that they take.
 	Deliveries int             `yaml:"deliveries" default:"5000" min:"1"`
 	Bytes      connector.Bytes `yaml:"bytes" default:"32MiB" min:"1"`
 }

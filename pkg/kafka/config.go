@@ -12,9 +12,12 @@ import (
 
 // Config is how to reach the cluster and which group to be.
 type Config struct {
+	// Brokers are the HOST:PORT of one broker or more, to find the others by.
 	Brokers []string `yaml:"brokers" required:"true"`
-	Group   string   `yaml:"group" required:"true"`
-	Topics  []string `yaml:"topics" required:"true"`
+	// Group is the consumer group, and the beginning of the names of its own topics.
+	Group string `yaml:"group" required:"true"`
+	// Topics are read from.
+	Topics []string `yaml:"topics" required:"true"`
 	// SessionTimeout is how long the group waits for a silent member before it
 	// gives its partitions to another. Heartbeats are sent ten times as often.
 	SessionTimeout time.Duration `yaml:"session_timeout" default:"20s" min:"1s"`
@@ -23,15 +26,17 @@ type Config struct {
 	// InstanceID makes the member static (KIP-345): a restart under the same id
 	// within the session timeout moves no partition. Empty: dynamic.
 	InstanceID string `yaml:"instance_id"`
-	ClientID   string `yaml:"client_id" default:"policysync"`
-	TLS        *TLS   `yaml:"tls"`
-	SASL       *SASL  `yaml:"sasl"`
+	// ClientID is how the brokers' logs, quotas and metrics call the process.
+	ClientID string `yaml:"client_id" default:"policysync"`
+	TLS      *TLS   `yaml:"tls"`
+	SASL     *SASL  `yaml:"sasl"`
 }
 
 // TLS is how to trust the brokers and, with a certificate, be trusted by them.
 type TLS struct {
 	// CAFile holds the certificates to trust, in PEM; empty: the system's.
-	CAFile   string `yaml:"ca_file"`
+	CAFile string `yaml:"ca_file"`
+	// CertFile and KeyFile are the client's own, in PEM.
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
 	// ServerName overrides the name that the broker's certificate must carry.
@@ -41,7 +46,8 @@ type TLS struct {
 // SASL is how to log in.
 type SASL struct {
 	Mechanism string `yaml:"mechanism" required:"true" oneof:"PLAIN SCRAM-SHA-256 SCRAM-SHA-512 OAUTHBEARER AWS_MSK_IAM"`
-	Username  string `yaml:"username"`
+	// Username is the user, or AWS_MSK_IAM's access key.
+	Username string `yaml:"username"`
 	// Password is the password, or AWS_MSK_IAM's secret key.
 	Password connector.Secret `yaml:"password"`
 	// Token is OAUTHBEARER's, read again at each login.

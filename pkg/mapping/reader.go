@@ -10,15 +10,20 @@ import (
 	"github.com/hms-sme/policysync/pkg/event"
 )
 
-// EventConfig is the `event` section: how to read an event. Where an expression is
+// EventConfig says how to read an event. Where an expression is
 // not given, its default holds only for schemas that have that field, and have it of
 // a fitting type. A version that may be null does not fit: a target has one source
 // of versions for all its events.
 type EventConfig struct {
-	ID      *connector.Expr `yaml:"id"`                 // event.eventId
-	Type    *connector.Expr `yaml:"type"`               // event.type
-	Version *connector.Expr `yaml:"version" want:"int"` // event.version
-	Targets *connector.Expr `yaml:"targets"`            // event.target
+	// ID is event.eventId unless given: in traces and webhooks.
+	ID *connector.Expr `yaml:"id"`
+	// Type is event.type unless given: in traces and webhooks.
+	Type *connector.Expr `yaml:"type"`
+	// Version is event.version unless given: a whole number that only grows per key.
+	Version *connector.Expr `yaml:"version" want:"int"`
+	// Targets is event.target unless given: the names of those that the event is for.
+	// Null or empty: each whose `when` holds.
+	Targets *connector.Expr `yaml:"targets"`
 	// Key replaces the record's key.
 	Key *connector.Expr `yaml:"key"`
 	// Topics override the section for single topics.

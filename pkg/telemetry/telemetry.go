@@ -34,7 +34,7 @@ import (
 // scope names the instrumentation in traces and metrics.
 const scope = "github.com/hms-sme/policysync"
 
-// Config is the `telemetry` section. Exporters, samplers, limits and further
+// Config names the process in traces and metrics. Exporters, samplers, limits and further
 // resource attributes are set by the standard OTEL_* variables.
 type Config struct {
 	// ServiceName is the service.name of traces and metrics. OTEL_SERVICE_NAME and
