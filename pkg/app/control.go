@@ -2,12 +2,14 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/user"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/config"
@@ -39,17 +41,11 @@ func decodeControl(key, value []byte) (control.Record, error) {
 	if value != nil {
 		return control.Decode(key, value)
 	}
-	kind, name, err := control.ParseKey(key)
-	switch {
-	case err != nil:
-		return nil, err
-	case kind == control.KindPause:
-		return &control.Pause{Target: name}, nil
-	case kind == control.KindReplay:
-		return &control.Replay{ID: name}, nil
-	}
-	return &control.Accept{Target: name}, nil
+	return control.Absent(key)
 }
+
+// NewCommandID is a name that no other command has.
+func NewCommandID() string { return strings.ToLower(rand.Text()[:10]) }
 
 // Origin says who runs this process, for a command that it gives now.
 func Origin(reason string) control.Origin {
@@ -74,14 +70,21 @@ func Command(ctx context.Context, cfg *config.Config, target string, r control.R
 		return err
 	}
 	defer adm.Close()
-	missing, err := adm.Missing(ctx, cfg.Control.Topic)
-	if err == nil && len(missing) > 0 {
-		err = fmt.Errorf("topic %s does not exist; `policysync topics create` makes it", cfg.Control.Topic)
+	return give(ctx, cfg, adm, r)
+}
+
+// give writes commands to the control topic, which must exist: Kafka might make it, and
+// not compacted.
+func give(ctx context.Context, cfg *config.Config, adm *kafka.Admin, records ...control.Record) error {
+	if _, err := adm.EndOf(ctx, cfg.Control.Topic); err != nil {
+		return err
 	}
-	if err == nil {
-		_, err = adm.Command(ctx, cfg.Control.Topic, r)
+	for _, r := range records {
+		if _, err := adm.Command(ctx, cfg.Control.Topic, r); err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // Commands is what the control topic holds.

@@ -16,30 +16,11 @@ import (
 	"github.com/hms-sme/policysync/pkg/receipt"
 )
 
-// LetterFilter selects dead letters. A zero field selects all.
-type LetterFilter struct {
-	IDs           []string
-	Target, Class string
-	// Key is the record's key; nil selects all. A letter that is a reference holds none.
-	Key *string
-	// Since is when the letter was written, at the earliest.
-	Since time.Time
-}
-
-// All reports whether the filter selects every letter.
-func (f *LetterFilter) All() bool {
-	return len(f.IDs) == 0 && f.Target == "" && f.Class == "" && f.Key == nil && f.Since.IsZero()
-}
-
-func (f *LetterFilter) selects(l *StoredLetter) bool {
-	return (len(f.IDs) == 0 || slices.Contains(f.IDs, l.ID)) &&
-		(f.Target == "" || f.Target == l.Target) && (f.Class == "" || f.Class == l.Class) &&
-		(f.Key == nil || l.Original != nil && l.Original.Key != nil && *f.Key == string(l.Original.Key))
-}
-
 // StoredLetter is a letter as its topic has it.
 type StoredLetter struct {
 	deadletter.Letter
+	// At is where it lies on the dead-letter topic.
+	At event.Position
 	// Written is when the topic got it.
 	Written time.Time
 	// Original is the record that could not be delivered; nil if the letter is a
@@ -77,7 +58,7 @@ func (l *Letters) Close() { l.adm.Close() }
 
 // Unresolved calls each for the letters that the filter selects and nobody has
 // resolved, once for each id. Problems are records of the topic that cannot be read.
-func (l *Letters) Unresolved(ctx context.Context, f *LetterFilter, each func(*StoredLetter) error) (problems []error, err error) {
+func (l *Letters) Unresolved(ctx context.Context, f *deadletter.Filter, each func(*StoredLetter) error) (problems []error, err error) {
 	done := map[letterKey]struct{}{}
 	err = l.resolutions(ctx, func(r *receipt.Resolution) { done[keyOf(r.Letter)] = struct{}{} }, &problems)
 	if err != nil {
@@ -85,7 +66,7 @@ func (l *Letters) Unresolved(ctx context.Context, f *LetterFilter, each func(*St
 	}
 	err = l.scan(ctx, f.Since, &problems, func(s *StoredLetter) error {
 		id := keyOf(s.ID)
-		if _, seen := done[id]; seen || !f.selects(s) {
+		if _, seen := done[id]; seen || !f.Selects(&s.Letter, s.Original, s.Written) {
 			return nil
 		}
 		done[id] = struct{}{}
@@ -162,16 +143,21 @@ func (l *Letters) Discard(ctx context.Context, ids []string, by, reason string) 
 // scan reads the dead-letter topic. What is no letter goes to problems.
 func (l *Letters) scan(ctx context.Context, since time.Time, problems *[]error, each func(*StoredLetter) error) error {
 	spans, err := l.adm.Spans(ctx, since, l.cfg.DeadLetters.Topic)
-	if err == nil {
-		err = l.adm.Scan(ctx, spans, func(r *event.Record) error {
-			letter, original, err := deadletter.Decode(r)
-			if err != nil {
-				note(problems, err)
-				return nil
-			}
-			return each(&StoredLetter{Letter: letter, Written: r.Timestamp, Original: original})
-		})
+	if err != nil {
+		return fmt.Errorf("read dead letters: %w", err)
 	}
+	return l.scanSpans(ctx, spans, problems, each)
+}
+
+func (l *Letters) scanSpans(ctx context.Context, spans []kafka.Span, problems *[]error, each func(*StoredLetter) error) error {
+	err := l.adm.Scan(ctx, spans, func(r *event.Record) error {
+		letter, original, err := deadletter.Decode(r)
+		if err != nil {
+			note(problems, err)
+			return nil
+		}
+		return each(&StoredLetter{Letter: letter, At: r.Position, Written: r.Timestamp, Original: original})
+	})
 	if err != nil {
 		return fmt.Errorf("read dead letters: %w", err)
 	}

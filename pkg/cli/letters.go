@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hms-sme/policysync/pkg/app"
+	"github.com/hms-sme/policysync/pkg/deadletter"
 )
 
 func newDeadLetters(b build) *cobra.Command {
@@ -27,13 +28,13 @@ func newDeadLetters(b build) *cobra.Command {
 }
 
 // letterFlags adds the flags that select letters and returns how to read them.
-func letterFlags(c *cobra.Command) func() (*app.LetterFilter, error) {
-	f := &app.LetterFilter{}
+func letterFlags(c *cobra.Command) func() (*deadletter.Filter, error) {
+	f := &deadletter.Filter{}
 	c.Flags().StringVar(&f.Target, "target", "", "those of one target")
 	c.Flags().StringVar(&f.Class, "class", "", "those whose last error was permanent, transient, unavailable or throttled")
 	since := c.Flags().String("since", "", "those written since then: a time in RFC 3339, or a duration such as 2h")
 	key := c.Flags().String("key", "", "those of one record key")
-	return func() (*app.LetterFilter, error) {
+	return func() (*deadletter.Filter, error) {
 		if c.Flags().Changed("key") {
 			f.Key = key
 		}

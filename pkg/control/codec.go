@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // MaxID bounds the bytes of a command's id: commits carry it while a lane replays.
 const MaxID = 36
+
+var kinds = []Kind{KindPause, KindAccept, KindReplay, KindRedrive, KindPush}
 
 func key(kind Kind, name string) []byte { return []byte(string(kind) + "/" + name) }
 
@@ -31,7 +34,7 @@ func ParseKey(k []byte) (kind Kind, name string, err error) {
 	switch kind = Kind(before); {
 	case !ok || name == "":
 		return "", "", fmt.Errorf("read control record: key %q is not KIND/NAME", k)
-	case kind != KindPause && kind != KindAccept && kind != KindReplay:
+	case !slices.Contains(kinds, kind):
 		return "", "", fmt.Errorf("read control record %q: %w", k, ErrUnknown)
 	}
 	return kind, name, nil
@@ -43,30 +46,51 @@ func Decode(k, value []byte) (Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	var r Record
-	switch kind {
-	case KindPause:
-		r = &Pause{Target: name}
-	case KindAccept:
-		r = &Accept{Target: name}
-	case KindReplay:
-		r = &Replay{ID: name}
-	}
+	r := blank(kind, name)
 	if err := json.Unmarshal(value, r); err != nil {
 		return nil, fmt.Errorf("read control record %q: %w", k, err)
 	}
-	if replay, ok := r.(*Replay); ok {
-		if err := replay.check(); err != nil {
+	if event, ok := r.(interface{ check() error }); ok {
+		if err := event.check(); err != nil {
 			return nil, fmt.Errorf("read control record %q: %w", k, err)
 		}
 	}
 	return r, nil
 }
 
-func (r *Replay) check() error {
-	if len(r.ID) > MaxID {
+// Absent is what a tombstone says: the record that means as much as none.
+func Absent(k []byte) (Record, error) {
+	kind, name, err := ParseKey(k)
+	if err != nil {
+		return nil, err
+	}
+	return blank(kind, name), nil
+}
+
+func blank(kind Kind, name string) Record {
+	switch kind {
+	case KindPause:
+		return &Pause{Target: name}
+	case KindAccept:
+		return &Accept{Target: name}
+	case KindReplay:
+		return &Replay{ID: name}
+	case KindRedrive:
+		return &Redrive{ID: name}
+	case KindPush:
+		return &Push{ID: name}
+	}
+	return nil
+}
+
+func checkID(id string) error {
+	if len(id) > MaxID {
 		return fmt.Errorf("command id is longer than %d bytes", MaxID)
 	}
+	return nil
+}
+
+func (r *Replay) check() error {
 	if r.Target == "" {
 		return errors.New("replay names no target")
 	}
@@ -75,5 +99,19 @@ func (r *Replay) check() error {
 			return fmt.Errorf("%s/%d: no range of offsets", g.Topic, g.Partition)
 		}
 	}
-	return nil
+	return checkID(r.ID)
+}
+
+func (r *Redrive) check() error {
+	if r.UpTo == nil {
+		return errors.New("redrive does not say up to where")
+	}
+	return checkID(r.ID)
+}
+
+func (p *Push) check() error {
+	if p.Target == "" || p.Offset < 0 {
+		return errors.New("push names no target or no record")
+	}
+	return checkID(p.ID)
 }

@@ -9,6 +9,9 @@ package control
 
 import (
 	"time"
+
+	"github.com/hms-sme/policysync/pkg/deadletter"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // Kind begins the key of a record on the control topic.
@@ -25,6 +28,12 @@ const (
 	// KindReplay is replay/ID: an event, obeyed once by the owner of each partition, and
 	// deleted once all have.
 	KindReplay Kind = "replay"
+	// KindRedrive is redrive/ID: what is left of it are its unresolved letters. It is
+	// deleted once there are none.
+	KindRedrive Kind = "redrive"
+	// KindPush is push/ID: the owner of the record's partition deletes it when it has
+	// obeyed.
+	KindPush Kind = "push"
 )
 
 // Origin says who gave a command, when and why.
@@ -34,7 +43,7 @@ type Origin struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
-// Record is one of [*Pause], [*Accept] and [*Replay].
+// Record is one of [*Pause], [*Accept], [*Replay], [*Redrive] and [*Push].
 type Record interface {
 	// Key is the key of the record on the topic.
 	Key() []byte
@@ -97,3 +106,43 @@ func (r *Replay) Range(topic string, partition int32) (Range, bool) {
 	}
 	return Range{}, false
 }
+
+// Redrive sends the dead letters of one target again that the filter selects.
+type Redrive struct {
+	// ID names the command. It is appended to the idempotency keys of what is pushed
+	// again, and to the ids of its dead letters.
+	ID string `json:"-"`
+	// Filter selects the letters. An empty Target does not stand for all here but for
+	// those of no target: records that could not be read.
+	deadletter.Filter
+
+	// UpTo are the ends of the partitions of the dead-letter topic when the command was
+	// given: later letters are no part of it.
+	UpTo map[int32]int64 `json:"up_to"`
+	Origin
+}
+
+// Key implements [Record].
+func (r *Redrive) Key() []byte { return key(KindRedrive, r.ID) }
+
+// Selects reports whether a letter, that lies at an offset of a partition of the
+// dead-letter topic since written, is part of the redrive; original is nil if it is a
+// reference.
+func (r *Redrive) Selects(l *deadletter.Letter, original *event.Record, at event.Position, written time.Time) bool {
+	return at.Offset < r.UpTo[at.Partition] && l.Target == r.Target && r.Filter.Selects(l, original, written)
+}
+
+// Push sends one record, the newest of its key, to a target again.
+type Push struct {
+	// ID names the command. It is appended to the idempotency key.
+	ID        string `json:"-"`
+	Target    string `json:"target"`
+	PolicyKey string `json:"key"`
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+	Origin
+}
+
+// Key implements [Record].
+func (p *Push) Key() []byte { return key(KindPush, p.ID) }

@@ -34,6 +34,7 @@ const (
 // The outcomes that readers tell apart. A filtered delivery has no receipt.
 const (
 	Delivered    = "delivered"
+	Filtered     = "filtered"
 	Superseded   = "superseded"
 	Stale        = "stale"
 	DeadLettered = "dead-lettered"

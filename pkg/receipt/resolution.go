@@ -24,8 +24,10 @@ type Resolution struct {
 	By string `json:"by"`
 	// Reason is in their own words. Encode cuts it to MaxText bytes.
 	Reason string `json:"reason,omitempty"`
-	// Command is the id of the command that redrove it.
+	// Command is the id of the command that redrove it, Result how that settled: one of
+	// the outcomes of a receipt, or Filtered.
 	Command string `json:"command,omitempty"`
+	Result  string `json:"result,omitempty"`
 }
 
 // Encode returns the record that holds the resolution. It fails only if the time is

@@ -18,13 +18,13 @@ var discarded = Resolution{
 func TestResolutionFormat(t *testing.T) {
 	t.Parallel()
 	redriven := discarded
-	redriven.Outcome, redriven.Command, redriven.Reason = Redriven, "c-17", ""
+	redriven.Outcome, redriven.Command, redriven.Reason, redriven.Result = Redriven, "c-17", "", Stale
 	for _, tc := range []struct {
 		r     Resolution
 		value string
 	}{
 		{discarded, `{"outcome":"discarded","time":"2026-11-23T08:00:00Z","by":"ops@desk-3","reason":"entered by hand"}`},
-		{redriven, `{"outcome":"redriven","time":"2026-11-23T08:00:00Z","by":"ops@desk-3","command":"c-17"}`},
+		{redriven, `{"outcome":"redriven","time":"2026-11-23T08:00:00Z","by":"ops@desk-3","command":"c-17","result":"stale"}`},
 	} {
 		key, value, err := tc.r.Encode()
 		require.NoError(t, err)
