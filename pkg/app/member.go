@@ -61,7 +61,7 @@ func describe(s telemetry.Snapshot) receipt.Member {
 	m := receipt.Member{Partitions: []receipt.Partition{}, Targets: map[string]receipt.State{}}
 	for i, t := range s.Targets {
 		state := receipt.State{
-			Breaker: t.Breaker, Held: t.Held, Paused: t.Paused, OldestSeconds: t.OldestWaiting.Seconds(), InFlight: t.InFlight,
+			Breaker: t.Breaker, Held: t.Held, Failure: receipt.Bounded(t.Failure), Paused: t.Paused, OldestSeconds: t.OldestWaiting.Seconds(), InFlight: t.InFlight,
 			Settled: t.Settled, Latency: receipt.Histogram{Bounds: telemetry.LatencyBounds[:], Counts: t.Latency},
 		}
 		for _, l := range t.Lanes {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -23,20 +24,21 @@ func printMembers(w io.Writer, s *app.Status, now time.Time) error {
 		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "\nTARGET\tBREAKER\tOLDEST WAITING\tIN FLIGHT")
+	fmt.Fprintln(table, "\nTARGET\tBREAKER\tOLDEST WAITING\tIN FLIGHT\tFAILURE")
 	for _, t := range s.Targets {
 		var breakers []string
 		var oldest float64
-		inFlight := 0
+		inFlight, failure := 0, ""
 		for _, m := range s.Members {
 			if state, ok := m.Targets[t.Target]; ok {
 				breakers = append(breakers, breaker(state))
 				oldest = max(oldest, state.OldestSeconds)
 				inFlight += state.InFlight
+				failure = cmp.Or(failure, state.Failure)
 			}
 		}
 		if len(breakers) > 0 {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\n", t.Target, tallied(breakers), waiting(oldest), inFlight)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", t.Target, tallied(breakers), waiting(oldest), inFlight, cmp.Or(failure, "-"))
 		}
 	}
 	fmt.Fprintln(table, "\nMEMBER\tRELEASE\tPARTITIONS\tSEEN")

@@ -82,7 +82,11 @@ not readable: read receipt "held/x/DOI-7": unexpected end of JSON input
 func TestPrintMembers(t *testing.T) {
 	t.Parallel()
 	state := func(breaker string, oldest float64, held bool) receipt.State {
-		return receipt.State{Breaker: breaker, Held: held, OldestSeconds: oldest, InFlight: 2}
+		s := receipt.State{Breaker: breaker, Held: held, OldestSeconds: oldest, InFlight: 2}
+		if breaker == "open" {
+			s.Failure = "push: connection refused"
+		}
+		return s
 	}
 	member := func(id string, api, db receipt.State) receipt.Member {
 		return receipt.Member{
@@ -98,9 +102,9 @@ func TestPrintMembers(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, printMembers(&out, s, now))
 	require.Equal(t, `
-TARGET  BREAKER                         OLDEST WAITING  IN FLIGHT
-api     closed (1), held (1), open (1)  2m              6
-db      closed                          -               6
+TARGET  BREAKER                         OLDEST WAITING  IN FLIGHT  FAILURE
+api     closed (1), held (1), open (1)  2m              6          push: connection refused
+db      closed                          -               6          -
 
 MEMBER    RELEASE  PARTITIONS  SEEN
 pod-0-1f  v1.0.0   4           2s ago

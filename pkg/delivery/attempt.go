@@ -177,7 +177,7 @@ func (t *Target) landOne(p *pending, r connector.Result, probe, cancelled bool, 
 		p.state = queued // ours, not the target's: as if the attempt had not been
 		return errExcluded
 	}
-	p.lastErr = r.Err
+	p.lastErr, t.failure = r.Err, r.Err
 	if unmapped, ok := errors.AsType[*mapping.SchemaError](r.Err); ok {
 		if !t.uncompiled[unmapped.ID] {
 			t.uncompiled[unmapped.ID] = true

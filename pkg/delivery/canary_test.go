@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -216,6 +217,31 @@ func TestWaitsAreSpread(t *testing.T) {
 			require.Less(t, low, tt.from+tenth)
 			require.Greater(t, high, tt.end-tenth)
 			require.True(t, low >= tt.from && high <= tt.end)
+		})
+	}
+}
+
+// A target that is down or held says why, and no longer once it is back.
+func TestTargetSaysWhyItIsDown(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{"breaker": errUnavailable, "hold": connector.AsPermanent(errors.New("no such path"))} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, withTarget(func(s *Settings) { s.Breaker.MinRequests = 1 }))
+				c := r.targets[0]
+				c.set(func(context.Context, *connector.Delivery) error { return err })
+				for i := range 2 * holdKeys {
+					r.publish(fmt.Sprint(i))
+				}
+				<-time.After(time.Minute)
+				synctest.Wait()
+				require.ErrorContains(t, err, r.Snapshot().Targets[0].Failure)
+				require.NotEmpty(t, r.Snapshot().Targets[0].Failure)
+				c.set(accepted)
+				r.settlesAll(10 * time.Minute)
+				require.Empty(t, r.Snapshot().Targets[0].Failure)
+			})
 		})
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sony/gobreaker/v2"
+
 	"github.com/hms-sme/policysync/pkg/telemetry"
 )
 
@@ -39,6 +41,9 @@ func (t *Target) snapshot(now time.Time) telemetry.TargetSnapshot {
 		}
 	}
 	s.OldestWaiting = now.Sub(oldest)
+	if t.failure != nil && (s.Held || t.breaker.state != gobreaker.StateClosed) {
+		s.Failure = t.failure.Error()
+	}
 	t.tally.show(&s)
 	return s
 }

@@ -46,6 +46,7 @@ type Target struct {
 	ready   fifo
 	backoff waitHeap
 	flying  int      // attempts
+	failure error    // of the last attempt that failed
 	landing bool     // land runs
 	next    *attempt // for the goroutine that lands
 	lanes   map[*Lane]struct{}
@@ -132,7 +133,11 @@ func NewTarget(c TargetConfig) *Target {
 		t.ordered = t.ordered && !t.latest
 	}
 	t.breaker = newBreaker(c.Name, c.Settings.Breaker, c.Jitter, func(from, to gobreaker.State) {
-		t.log.Warn("breaker turned", "from", from.String(), "to", to.String())
+		if to == gobreaker.StateOpen {
+			t.log.Warn("breaker opened: its deliveries wait", "from", from.String(), "err", t.failure)
+		} else {
+			t.log.Warn("breaker turned", "from", from.String(), "to", to.String())
+		}
 		t.metrics.BreakerTurned(t.name, to.String())
 		if to == gobreaker.StateClosed {
 			t.cutBackOffs(connector.Unavailable)
@@ -141,7 +146,7 @@ func NewTarget(c TargetConfig) *Target {
 	t.hold = hold{ratio: c.HoldRatio, changed: func(held bool) {
 		if held {
 			t.log.Error("target is held: its last keys all failed for good, which is rarely the policies' fault; "+
-				"mend the target or its mapping", "keys", holdKeys)
+				"mend the target or its mapping", "keys", holdKeys, "err", t.failure)
 			t.metrics.Held(t.name)
 			return
 		}

@@ -39,6 +39,9 @@ type State struct {
 	// Held reports that the target is held, because too many of its last keys failed
 	// for good.
 	Held bool `json:"held"`
+	// Failure is the last one, bounded by [MaxText], while the breaker is not closed or
+	// the target is held.
+	Failure string `json:"failure,omitempty"`
 	// Paused reports that an operator has paused the target.
 	Paused bool `json:"paused"`
 	// OldestSeconds is the age of the oldest event that has not settled, 0 if all has.

@@ -34,6 +34,9 @@ type TargetSnapshot struct {
 	Breaker string
 	Paused  bool
 	Held    bool
+	// Failure is the last one of the target, while its breaker is not closed or it is
+	// held.
+	Failure string
 	// Settled counts what has settled since the process started, by outcome; Latency
 	// counts the time that it took, by [LatencyBounds] and what is above the last.
 	Settled map[string]int64
