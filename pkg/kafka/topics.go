@@ -26,7 +26,7 @@ type Admin struct {
 
 // NewAdmin returns an Admin. The cluster is first reached by its first call.
 func NewAdmin(c Config, log *slog.Logger) (*Admin, error) {
-	client, err := c.dial(log)
+	client, err := c.dial(log, kgo.MetadataMinAge(awaitEvery))
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +81,10 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec) (created []
 	return created, a.awaitTopics(ctx, created)
 }
 
+// awaitEvery is how often brokers are asked for topics that were just created, and
+// so for how long the client may keep what they said.
+const awaitEvery = 100 * time.Millisecond
+
 // awaitTopics waits until the brokers tell of new topics, so that a member that is
 // started next finds them.
 func (a *Admin) awaitTopics(ctx context.Context, names []string) error {
@@ -95,7 +99,7 @@ func (a *Admin) awaitTopics(ctx context.Context, names []string) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for topics %v: %w", names, context.Cause(ctx))
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(awaitEvery):
 		}
 	}
 	return nil

@@ -2,11 +2,14 @@ package kafka
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func TestCreateTopics(t *testing.T) {
@@ -40,6 +43,20 @@ func TestCreateTopics(t *testing.T) {
 	missing, err := a.Missing(t.Context(), "kept", "nowhere", topic)
 	require.NoError(t, err)
 	require.Equal(t, []string{"nowhere"}, missing)
+}
+
+// A new topic that a broker does not know yet is asked for again at once, not when the
+// client's memory of the first answer is 5 s old.
+func TestCreateTopicsAsksAgainSoon(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	unknown := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "new", Err: kerr.UnknownTopicOrPartition})
+	began := time.Now()
+	created, err := c.admin().CreateTopics(t.Context(), []TopicSpec{{Name: "new", Partitions: 1, MaxMessageBytes: 1 << 20}})
+	require.NoError(t, err)
+	require.Equal(t, []string{"new"}, created)
+	require.Equal(t, 1, unknown.Hits())
+	require.Less(t, time.Since(began), 3*time.Second)
 }
 
 func TestProgress(t *testing.T) {
