@@ -36,6 +36,10 @@ demo: ## Show all of it in one process, with nothing but Go
 .PHONY: test
 test: ## Run the tests that need no server
 	go test ./...
+	cd $(EXAMPLE) && go test -mod=mod ./...
+
+# The example of a connector is a module of its own: its go.mod follows the one here.
+EXAMPLE := examples/connector
 
 .PHONY: test-race
 test-race: ## Run them under the race detector
@@ -99,6 +103,7 @@ fmt: $(GOLANGCI_LINT) ## Format the Go code
 lint: $(GOLANGCI_LINT) ## Check format, style and the direction of imports
 	$(GOLANGCI_LINT) config verify
 	$(GOLANGCI_LINT) run
+	cd $(EXAMPLE) && $(GOLANGCI_LINT) run
 
 .PHONY: generate
 generate: ## Write the generated pages of docs anew
@@ -106,6 +111,7 @@ generate: ## Write the generated pages of docs anew
 	go test ./connectors -run '^(TestOptionsDocument|TestConfigSchema)$$' -update
 	go test ./deploy/helm -run '^TestValuesReference$$' -update
 	go test ./deploy -run '^TestNotice$$' -update
+	cd $(EXAMPLE) && go mod tidy
 
 .PHONY: helm-lint
 helm-lint: $(HELM) $(KUBECONFORM) $(SCHEMAS) ## Render the chart for each values file and check what comes out
