@@ -214,4 +214,5 @@ func TestReference(t *testing.T) {
 		require.Equal(t, tt.want, receipt.Reference, tt.body)
 	}
 	require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("\n")), "an API without references is logged once: %s", &log)
+	require.Contains(t, log.String(), `trouble="the expression fails on the answer"`, "and nothing of its answer")
 }

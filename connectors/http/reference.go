@@ -16,28 +16,33 @@ func (c *Connector) reference(d *connector.Delivery, resp *httpclient.Response) 
 	if c.config.Reference.IsZero() || d.Op == connector.Delete {
 		return ""
 	}
-	text, err := c.readReference(d, resp.Body)
-	if err != nil {
+	text, trouble := c.readReference(d, resp.Body)
+	if trouble != "" {
 		c.mute.Do(func() {
 			c.logger.Warn("the target's answer has no reference; later ones are not logged",
-				"delivery", d.ID, "error", err)
+				"delivery", d.ID, "trouble", trouble)
 		})
 	}
 	return text
 }
 
-func (c *Connector) readReference(d *connector.Delivery, body []byte) (string, error) {
+// readReference returns what kept it from reading one in words of its own: an error
+// would quote the answer, which is not for the log.
+func (c *Connector) readReference(d *connector.Delivery, body []byte) (text, trouble string) {
 	response, err := readJSON(body)
 	if err != nil {
-		return "", err
+		return "", "the answer is not JSON"
 	}
 	value, err := c.config.Reference.Eval(connector.Scope{
 		Event: d.Event, Locals: map[string]any{"response": response},
 	})
 	if err != nil {
-		return "", err
+		return "", "the expression fails on the answer"
 	}
-	return event.Text(value)
+	if text, err = event.Text(value); err != nil {
+		return "", "the expression gives null, a list or a map"
+	}
+	return text, ""
 }
 
 // readJSON reads an answer into values as package event defines them.

@@ -43,7 +43,8 @@ func (t *Target) try(a *attempt) []connector.Result {
 	results := make([]connector.Result, len(a.entries))
 	ds := make([]*connector.Delivery, 0, len(a.entries))
 	for i, p := range a.entries {
-		if results[i].Err = t.redact.Error(t.mapped(p), p.d.Event); results[i].Err == nil {
+		results[i].Err = t.guarded(func() error { return t.redact.Error(t.mapped(p), p.d.Event) })
+		if results[i].Err == nil {
 			ds = append(ds, &p.d)
 		}
 	}

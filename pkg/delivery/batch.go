@@ -190,21 +190,35 @@ func (t *Target) conceal(ds []*connector.Delivery, rs []connector.Result) {
 	var was string
 	var whole error
 	for i, r := range rs {
-		switch {
-		case r.Err == nil:
-		case !connector.FailedWhole(r.Err):
-			rs[i].Err = t.redact.Error(r.Err, ds[i].Event)
-		case whole != nil && r.Err.Error() == was:
-			rs[i].Err = whole
-		default:
-			events := make([]*event.Event, len(ds))
-			for j, d := range ds {
-				events[j] = d.Event
-			}
-			was, whole = r.Err.Error(), t.redact.Error(r.Err, events...)
-			rs[i].Err = whole
+		if r.Err == nil {
+			continue
 		}
+		rs[i].Err = t.guarded(func() error {
+			if !connector.FailedWhole(r.Err) {
+				return t.redact.Error(r.Err, ds[i].Event)
+			}
+			if text := r.Err.Error(); whole == nil || text != was {
+				events := make([]*event.Event, len(ds))
+				for j, d := range ds {
+					events[j] = d.Event
+				}
+				was, whole = text, t.redact.Error(r.Err, events...)
+			}
+			return whole
+		})
 	}
+}
+
+// guarded returns what conceal makes of an error. The methods of an error are its
+// connector's code: a panic there is a failed attempt with its stack too, but without
+// the text of the panic, which may quote anything.
+func (t *Target) guarded(conceal func() error) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = fmt.Errorf("an error of connector %s panicked\n%s", t.kind, debug.Stack())
+		}
+	}()
+	return conceal()
 }
 
 // timeoutClass marks an attempt that ran out of time as unavailable, unless the
