@@ -10,10 +10,8 @@ import "context"
 // prepared, and no two are of one key.
 //
 // Names calls each for every name that the system holds for this target, in any
-// order, some perhaps more than once: those of [Comparison.Names].
-//
-// A connector with this ability lets no older version over a newer one: a version
-// that is pushed again mends what was changed by others, and nothing else.
+// order, some perhaps more than once: those of [Comparison.Names]. One that can't list
+// what it holds calls it for none; what is extra is then known of deleted keys alone.
 type Comparer interface {
 	Compare(ctx context.Context, ds []*Delivery) ([]Comparison, error)
 	Names(ctx context.Context, each func(name string) error) error

@@ -72,6 +72,7 @@ func Run(t *testing.T, h Harness) {
 		{"a document prints", preparesDocument},
 		{"check changes nothing", checks},
 		{"inspect reads back", inspects},
+		{"compare tells what differs", compares},
 		{"a batch answers for each delivery", pushesBatch},
 		{"a bad row fails alone", isolatesBadRow},
 		{"a batch applies in order", ordersBatch},
