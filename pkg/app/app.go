@@ -228,9 +228,14 @@ func (a *App) live() error {
 	return errors.Join(a.group.Health(), a.engine.Stuck(5*time.Minute))
 }
 
+// readiness is what a rolling update waits for before it takes the next member: the
+// group has taken this one in. It stays so whatever comes after.
 func (a *App) readiness() error {
-	if !a.ready.Load() {
+	switch {
+	case !a.ready.Load():
 		return errors.New("starting")
+	case !a.group.Joined():
+		return errors.New("joining the group")
 	}
 	return nil
 }

@@ -13,6 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/hms-sme/policysync/connectors"
 	"github.com/hms-sme/policysync/pkg/connector"
@@ -91,8 +94,28 @@ func TestStartWaitsForTheRegistry(t *testing.T) {
 
 	p.registry.ClearInterceptors()
 	require.NoError(t, <-started)
-	status, _ = get(t, a, "/readyz")
-	require.Equal(t, http.StatusOK, status)
+	becomesReady(t, a)
+}
+
+// A rolling update must not take the next member while the group has not taken in
+// this one.
+func TestReadyOnceTheGroupHasTheMember(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	refusals := p.broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.JoinGroup}, Err: kerr.CoordinatorNotAvailable, Count: -1})
+	a := p.running(p.config(""))
+	require.NoError(t, refusals.Wait(t.Context(), 1))
+	status, body := get(t, a, "/readyz")
+	require.Equal(t, http.StatusServiceUnavailable, status)
+	require.Contains(t, body, "joining the group")
+
+	refusals.Remove()
+	becomesReady(t, a)
+}
+
+func becomesReady(t *testing.T, a *App) {
+	t.Helper()
+	eventually(t, "it is ready", func() bool { status, _ := get(t, a, "/readyz"); return status == http.StatusOK })
 }
 
 func TestStartRefuses(t *testing.T) {

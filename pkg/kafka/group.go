@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -40,6 +41,8 @@ type Group struct {
 	mu   sync.Mutex
 	live map[partition]*assignment
 	gone map[event.TopicID]bool // deleted while we read them; mu guards it too
+
+	joined atomic.Bool
 
 	// releasing has a revoke wait for a Stop that drains the same partitions: once
 	// the callback returns, the group gives them to another member.
@@ -140,7 +143,9 @@ func Join(c Config, g GroupConfig) (*Group, error) {
 	return group, nil
 }
 
+// assigned is called with what the group adds, at the first time maybe nothing.
 func (g *Group) assigned(_ context.Context, _ *kgo.Client, added map[string][]int32) {
+	g.joined.Store(true)
 	if len(added) > 0 {
 		g.session.assigned()
 	}
@@ -283,6 +288,9 @@ func (g *Group) Health() error {
 	}
 	return nil
 }
+
+// Joined reports whether the group has taken this member in, whatever came after.
+func (g *Group) Joined() bool { return g.joined.Load() }
 
 // Assigned is the number of partitions that this member has.
 func (g *Group) Assigned() int {
