@@ -14,6 +14,8 @@ GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 HELM := $(BIN)/helm-$(HELM_VERSION)
 HELM_UNITTEST := $(BIN)/helm-unittest-$(HELM_UNITTEST_VERSION)
 KUBECONFORM := $(BIN)/kubeconform-$(KUBECONFORM_VERSION)
+PROMTOOL := $(BIN)/promtool-$(PROMTOOL_VERSION)
+CYCLONEDX := $(BIN)/cyclonedx-gomod-$(CYCLONEDX_VERSION)
 SCHEMAS := $(BIN)/k8s-schemas-$(K8S_SCHEMAS_VERSION)-$(KEDA_VERSION)-$(PROMETHEUS_OPERATOR_VERSION)
 
 .PHONY: help
@@ -114,8 +116,8 @@ generate: ## Write the generated pages of docs anew
 	cd $(EXAMPLE) && go mod tidy
 
 .PHONY: helm-lint
-helm-lint: $(HELM) $(KUBECONFORM) $(SCHEMAS) ## Render the chart for each values file and check what comes out
-	HELM=$(HELM) KUBECONFORM=$(KUBECONFORM) SCHEMAS=$(SCHEMAS) deploy/helm/lint.sh $(LINTFLAGS)
+helm-lint: $(HELM) $(KUBECONFORM) $(SCHEMAS) $(PROMTOOL) ## Render the chart for each values file and check what comes out
+	HELM=$(HELM) KUBECONFORM=$(KUBECONFORM) SCHEMAS=$(SCHEMAS) PROMTOOL=$(PROMTOOL) deploy/helm/lint.sh $(LINTFLAGS)
 
 .PHONY: helm-test
 helm-test: $(HELM_UNITTEST) ## Run the chart's unit tests
@@ -150,5 +152,9 @@ $(HELM_UNITTEST):
 	deploy/helm/unittest.sh $@ $(HELM_UNITTEST_VERSION)
 $(KUBECONFORM):
 	$(call install,github.com/yannh/kubeconform/cmd/kubeconform@$(KUBECONFORM_VERSION))
+$(PROMTOOL):
+	$(call install,github.com/prometheus/prometheus/cmd/promtool@$(PROMTOOL_VERSION))
+$(CYCLONEDX):
+	$(call install,github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION))
 $(SCHEMAS):
 	deploy/helm/schemas.sh $@ $(K8S_SCHEMAS_VERSION) $(KEDA_VERSION) $(PROMETHEUS_OPERATOR_VERSION)

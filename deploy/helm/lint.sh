@@ -2,11 +2,11 @@
 # Checks the chart without a cluster: lints it and renders it with each values file
 # of its ci directory, holds the objects against Kubernetes' strict schemas, compares
 # them with testdata, and sees that values which make no sense are refused for the
-# reason that their first line names. Where promtool is installed, tests the alerts.
-#   HELM=path/to/helm KUBECONFORM=path/to/kubeconform SCHEMAS=directory deploy/helm/lint.sh [-update]
+# reason that their first line names, and tests the alerts.
+#   HELM=FILE KUBECONFORM=FILE PROMTOOL=FILE SCHEMAS=DIRECTORY deploy/helm/lint.sh [-update]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-helm="${HELM:?the helm to use}" conform="${KUBECONFORM:?the kubeconform to use}" schemas="${SCHEMAS:?where schemas.sh put them}"
+helm="${HELM:?}" conform="${KUBECONFORM:?}" promtool="${PROMTOOL:?}" schemas="${SCHEMAS:?where schemas.sh put them}"
 
 "$helm" lint --strict --quiet policysync # what a chart's user sees first
 for values in policysync/ci/*-values.yaml; do
@@ -29,13 +29,9 @@ for values in testdata/refused/*.yaml; do
   grep -qF -- "${reason:?$values names no reason}" <<<"$output" || { echo "$values is refused otherwise: $output" >&2; exit 1; }
 done
 
-if promtool="$(command -v "${PROMTOOL:-promtool}")"; then
-  work="$(mktemp -d)"
-  trap 'rm -rf "$work"' EXIT
-  "$helm" template sync policysync --namespace policies -f policysync/ci/full-values.yaml -s templates/prometheusrule.yaml |
-    sed '1,/^spec:/d; s/^  //' >"$work/alerts.yaml"
-  cp testdata/alerts_test.yaml "$work"
-  "$promtool" test rules "$work/alerts_test.yaml"
-else
-  echo "promtool is not installed (Debian's prometheus has it): the alerts are not tested"
-fi
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+"$helm" template sync policysync --namespace policies -f policysync/ci/full-values.yaml -s templates/prometheusrule.yaml |
+  sed '1,/^spec:/d; s/^  //' >"$work/alerts.yaml"
+cp testdata/alerts_test.yaml "$work"
+"$promtool" test rules "$work/alerts_test.yaml"

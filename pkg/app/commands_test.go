@@ -166,9 +166,9 @@ func TestProduceNamesTheBadLine(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlatform(t)
-			n, err := Produce(t.Context(), p.config(""), "policies", strings.NewReader(row.lines), "test", discard)
+			written, err := Produce(t.Context(), p.config(""), "policies", strings.NewReader(row.lines), "test", discard)
 			require.ErrorContains(t, err, row.want)
-			require.Equal(t, row.written, n)
+			require.Len(t, written, row.written)
 		})
 	}
 	t.Run("a topic without a schema", func(t *testing.T) {

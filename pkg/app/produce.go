@@ -28,25 +28,25 @@ type Line struct {
 }
 
 // Produce reads lines from r, encodes each value with the newest schema of the
-// topic, and writes them as records. It returns how many were acknowledged. The
+// topic, and writes them as records. It returns those that were acknowledged. The
 // first bad line ends it, and names its number.
-func Produce(ctx context.Context, cfg *config.Config, topic string, r io.Reader, version string, log *slog.Logger) (n int, err error) {
+func Produce(ctx context.Context, cfg *config.Config, topic string, r io.Reader, version string, log *slog.Logger) (written []Written, err error) {
 	tel, err := telemetry.Setup(ctx, cfg.Telemetry, version, log)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, tel.Shutdown(context.WithoutCancel(ctx))) }()
 	decoder, err := newDecoder(cfg)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	encoder, err := decoder.Encoder(ctx, topic)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	producer, err := kafka.NewProducer(cfg.Kafka, log)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	tracer := telemetry.NewTracer(tel.TracerProvider, "")
 	var sent sent
@@ -64,16 +64,16 @@ func Produce(ctx context.Context, cfg *config.Config, topic string, r io.Reader,
 			break
 		}
 		ctx, span := tracer.StartProduce(ctx, record)
-		producer.Send(ctx, record, func(_ event.Position, err error) {
+		producer.Send(ctx, record, func(at event.Position, err error) {
 			span.End()
-			sent.done(err)
+			sent.done(Written{string(record.Key), at}, err)
 		})
 	}
 	if err == nil && lines.Err() != nil {
 		err = fmt.Errorf("read line %d: %w", number+1, lines.Err())
 	}
 	err = errors.Join(err, producer.Close(), sent.failed())
-	return sent.n, err
+	return sent.written, err
 }
 
 func encodeLine(text []byte, topic string, encode func([]byte) ([]byte, error)) (*event.Record, error) {
@@ -103,18 +103,18 @@ func encodeLine(text []byte, topic string, encode func([]byte) ([]byte, error)) 
 	return record, nil
 }
 
-// sent counts acknowledgements and keeps the first failure.
+// sent keeps what was acknowledged and the first failure.
 type sent struct {
-	mu  sync.Mutex
-	n   int
-	err error
+	mu      sync.Mutex
+	written []Written
+	err     error
 }
 
-func (s *sent) done(err error) {
+func (s *sent) done(w Written, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
-		s.n++
+		s.written = append(s.written, w)
 	} else if s.err == nil {
 		s.err = fmt.Errorf("send record: %w", err)
 	}

@@ -110,11 +110,12 @@ func (p *platform) running(cfg *config.Config) *App {
 }
 
 // produce writes events, as policysync produce does.
-func (p *platform) produce(cfg *config.Config, lines ...string) {
+func (p *platform) produce(cfg *config.Config, lines ...string) []Written {
 	p.t.Helper()
-	n, err := Produce(p.t.Context(), cfg, "policies", strings.NewReader(strings.Join(lines, "\n")), "test", discard)
+	written, err := Produce(p.t.Context(), cfg, "policies", strings.NewReader(strings.Join(lines, "\n")), "test", discard)
 	require.NoError(p.t, err)
-	require.Equal(p.t, len(lines), n)
+	require.Len(p.t, written, len(lines))
+	return written
 }
 
 // policy is a line for one version of a policy.
