@@ -28,8 +28,8 @@ build: ## Build bin/policysync
 
 # image hands on IMAGE, ARCH and GOFIPS140; ARCHIVE is a file to write it to.
 .PHONY: image
-image: ## Build the container image by buildah or docker: docs/air-gapped.md
-	VERSION=$(VERSION) deploy/image/build.sh $(ARCHIVE)
+image: $(CYCLONEDX) ## Build the container image by buildah or docker: docs/air-gapped.md
+	VERSION=$(VERSION) CYCLONEDX=$(CYCLONEDX) deploy/image/build.sh $(ARCHIVE)
 
 .PHONY: demo
 demo: ## Show all of it in one process, with nothing but Go

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -106,6 +107,23 @@ func TestSchemaHasEveryValue(t *testing.T) {
 	var values map[string]any
 	require.NoError(t, yaml.Unmarshal(read(t, "policysync/values.yaml"), &values))
 	check("values", read(t, "policysync/values.schema.json"), values)
+}
+
+// A template without a unit test could be anything.
+func TestEveryTemplateHasATest(t *testing.T) {
+	t.Parallel()
+	suites, err := filepath.Glob("policysync/tests/*_test.yaml")
+	require.NoError(t, err)
+	var named strings.Builder
+	for _, path := range suites {
+		named.Write(read(t, path))
+	}
+	templates, err := filepath.Glob("policysync/templates/[^_]*")
+	require.NoError(t, err)
+	require.NotEmpty(t, templates)
+	for _, path := range templates {
+		require.Contains(t, named.String(), filepath.Base(path))
+	}
 }
 
 func TestValuesReference(t *testing.T) {

@@ -2,6 +2,7 @@
 # Builds the image with buildah or docker from what stage.sh lays out, so that no base
 # image is needed. The same commit, Go and CA roots give the same digest.
 #   IMAGE=name VERSION=1.2.3 ARCH=arm64 GOFIPS140=v1.26.0 deploy/image/build.sh [ARCHIVE.tar]
+# Beside an archive the bill of materials, ARCHIVE.tar.cdx.json, is laid.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 arch="${ARCH:-amd64}" fips="${GOFIPS140:-off}" version="${VERSION:?}"
@@ -20,4 +21,5 @@ else
   SOURCE_DATE_EPOCH="$epoch" docker buildx build --load "${args[@]}" .
   [ -z "${1:-}" ] || docker save -o "$1" "$tag"
 fi
+[ -z "${1:-}" ] || cp bin/image/sbom.cdx.json "$1.cdx.json"
 echo "$tag"

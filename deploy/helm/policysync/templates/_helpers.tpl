@@ -65,6 +65,14 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- required (printf "config: health.listen %q has no port" $listen) (regexFind "[0-9]+$" $listen) -}}
 {{- end -}}
 
+{{/* The port of admin.listen; nothing if only the pod itself can reach it. */}}
+{{- define "policysync.adminPort" -}}
+{{- $listen := dig "admin" "listen" "127.0.0.1:8081" (include "policysync.config" . | fromJson) -}}
+{{- if not (regexMatch "^(127[.]|localhost:|\\[::1\\]:)" $listen) -}}
+{{- required (printf "config: admin.listen %q has no port" $listen) (regexFind "[0-9]+$" $listen) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* drain_timeout in whole seconds, rounded up. */}}
 {{- define "policysync.drainSeconds" -}}
 {{- $drain := dig "drain_timeout" "15s" (include "policysync.config" . | fromJson) | toString -}}
@@ -115,6 +123,9 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- if lt $most (.Values.autoscaling.minReplicas | int) -}}
 {{- fail (printf "autoscaling.maxReplicas %d is less than autoscaling.minReplicas %d" $most (.Values.autoscaling.minReplicas | int)) -}}
 {{- end -}}
+{{- end -}}
+{{- if and (ne .Values.autoscaling.kind "off") (not .Values.partitions) -}}
+{{- fail "autoscaling needs partitions, the number of the largest topic's: members above that would be idle" -}}
 {{- end -}}
 {{- if and .Values.partitions (gt $most (.Values.partitions | int)) -}}
 {{- fail (printf "%s %d is more than partitions, %d: the members above would be idle" $what $most (.Values.partitions | int)) -}}

@@ -24,3 +24,12 @@
     {{- end }}
 {{- end }}
 {{- end -}}
+
+{{/* Who may come in: every pod of the cluster, if nobody is named. */}}
+{{- define "policysync.from" -}}
+{{- if . -}}
+{{- toYaml . -}}
+{{- else -}}
+- namespaceSelector: {}
+{{- end -}}
+{{- end -}}

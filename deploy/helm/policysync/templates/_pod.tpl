@@ -5,15 +5,6 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{- define "policysync.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile: {type: RuntimeDefault}
-{{- end -}}
-
 {{/* A container of policysync, without its ports and probes: (list . NAME ARGS) */}}
 {{- define "policysync.container" -}}
 {{- $root := index . 0 -}}
@@ -100,7 +91,7 @@ priorityClassName: {{ . }}
 {{ $key }}: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
-securityContext: {{- include "policysync.podSecurity" $root | nindent 2 }}
+securityContext: {{- toYaml $values.podSecurityContext | nindent 2 }}
 volumes: {{- include "policysync.volumes" . | nindent 2 }}
 {{- end -}}
 
