@@ -55,11 +55,11 @@ func TestMetricsExist(t *testing.T) {
 // The page says what to do about each alert.
 func TestAlertsAreExplained(t *testing.T) {
 	t.Parallel()
-	page := string(read(t, "../../docs/kubernetes.md"))
+	page := string(read(t, "../../docs/runbook.md"))
 	names := regexp.MustCompile(`(?m)^  - alert: (\w+)$`).FindAllSubmatch(read(t, "policysync/files/alerts.yaml"), -1)
 	require.NotEmpty(t, names)
 	for _, name := range names {
-		require.Contains(t, page, "`"+string(name[1])+"`")
+		require.Contains(t, page, "\n## "+string(name[1])+"\n")
 	}
 }
 
