@@ -6,7 +6,8 @@
 # Broker n listens 10 ports above broker n-1, the first on 19092 or on
 # POLICYSYNC_E2E_KAFKA_PORT; its controller one above. On the second and the fourth
 # port above, it tells clients that it is found one port further: a proxy of the
-# test's own stands there, and cuts off those clients alone.
+# test's own stands there, and cuts off those clients alone. On the sixth, clients log
+# in and may do what ACLs allow; everywhere else they may do all.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -44,9 +45,13 @@ configure() { # BROKER BROKERS
 node.id=$1
 process.roles=broker,controller
 log.dirs=$data/$1
-listeners=CLIENT://127.0.0.1:$(port "$1"),CONTROLLER://127.0.0.1:$(port "$1" 1),PROXIED_A://127.0.0.1:$(port "$1" 2),PROXIED_B://127.0.0.1:$(port "$1" 4)
-advertised.listeners=CLIENT://127.0.0.1:$(port "$1"),PROXIED_A://127.0.0.1:$(port "$1" 3),PROXIED_B://127.0.0.1:$(port "$1" 5)
-listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED_A:PLAINTEXT,PROXIED_B:PLAINTEXT
+listeners=CLIENT://127.0.0.1:$(port "$1"),CONTROLLER://127.0.0.1:$(port "$1" 1),PROXIED_A://127.0.0.1:$(port "$1" 2),PROXIED_B://127.0.0.1:$(port "$1" 4),LOGIN://127.0.0.1:$(port "$1" 6)
+advertised.listeners=CLIENT://127.0.0.1:$(port "$1"),PROXIED_A://127.0.0.1:$(port "$1" 3),PROXIED_B://127.0.0.1:$(port "$1" 5),LOGIN://127.0.0.1:$(port "$1" 6)
+listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED_A:PLAINTEXT,PROXIED_B:PLAINTEXT,LOGIN:SASL_PLAINTEXT
+listener.name.login.sasl.enabled.mechanisms=PLAIN
+listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_member="open-sesame" user_operator="open-sesame" user_viewer="open-sesame" user_deployer="open-sesame";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
 inter.broker.listener.name=CLIENT
 controller.listener.names=CONTROLLER
 controller.quorum.voters=$voters
@@ -82,13 +87,14 @@ start() {
   done
   echo "$brokers" >"$data/brokers"
   for ((i = 1; i <= brokers; i++)); do
-    launch "kafka-$i" "$(port "$i") $(port "$i" 1) $(port "$i" 2) $(port "$i" 4)" "${broker[@]}" kafka.Kafka "$data/$i.properties"
+    launch "kafka-$i" "$(port "$i") $(port "$i" 1) $(port "$i" 2) $(port "$i" 4) $(port "$i" 6)" "${broker[@]}" kafka.Kafka "$data/$i.properties"
   done
   for ((i = 1; i <= brokers; i++)); do
     await "kafka-$i" 120 grep -q 'Kafka Server started' "$state/log/kafka-$i.log"
     addresses+="${addresses:+,}127.0.0.1:$(port "$i")"
   done
   echo "export POLICYSYNC_E2E_KAFKA=$addresses"
+  echo "export POLICYSYNC_E2E_KAFKA_LOGIN=127.0.0.1:$(port 1 6)"
 }
 
 stop() { halt TERM kafka-1 kafka-2 kafka-3; }

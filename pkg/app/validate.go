@@ -79,6 +79,13 @@ func checkKafka(ctx context.Context, cfg *config.Config, log *slog.Logger) error
 	if err := adm.Ping(ctx); err != nil {
 		return err
 	}
+	denied, err := adm.Denied(ctx, memberPermissions(cfg))
+	if err != nil {
+		return err
+	}
+	if len(denied) > 0 {
+		return fmt.Errorf("not allowed, as ACLs have it: %s", strings.Join(texts(denied), ", "))
+	}
 	missing, err := adm.Missing(ctx, neededTopics(cfg)...)
 	if err == nil && len(missing) > 0 {
 		err = fmt.Errorf("topics do not exist: %s", strings.Join(missing, ", "))
@@ -88,4 +95,11 @@ func checkKafka(ctx context.Context, cfg *config.Config, log *slog.Logger) error
 		timingErr = cfg.CheckTiming(timing)
 	}
 	return errors.Join(err, timingErr)
+}
+
+func texts(ps []kafka.Permission) (all []string) {
+	for _, p := range ps {
+		all = append(all, p.String())
+	}
+	return all
 }
