@@ -79,11 +79,28 @@ e2e-stop: ## Stop the servers of the end-to-end tests
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
+# The next three hand on SIZE, which makes them larger or smaller, and write to bench/results.
+BENCH = servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
+	go build -o $(BIN)/bench ./bench && $(BIN)/bench -policysync $(BIN)/policysync -size $(or $(SIZE),1)
+
 .PHONY: bench-peers
-bench-peers: build ## Measure beside a bare client, a plain loop and Benthos, on a real Kafka, into bench/results
+bench-peers: build $(BIN)/parallelconsumer ## Measure beside a bare client and what one would use instead, on a real Kafka
 	cd bench/peers/benthos && CGO_ENABLED=0 go build -o $(BIN)/benthos .
-	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
-	go run ./bench/peers -policysync $(BIN)/policysync -benthos $(BIN)/benthos
+	@$(BENCH) -suite peers -benthos $(BIN)/benthos -parallel-consumer $(BIN)/parallelconsumer
+
+# Without Java and Maven the peer is left out, and the benchmark says so.
+$(BIN)/parallelconsumer: bench/peers/parallelconsumer/pom.xml bench/peers/parallelconsumer/src/main/java/Peer.java
+	if command -v java mvn >/dev/null; then mvn -B -q -f bench/peers/parallelconsumer package dependency:copy-dependencies \
+	  -DincludeScope=runtime -DoutputDirectory=$@; fi
+
+.PHONY: bench-isolation
+bench-isolation: build ## Measure targets beside one that is down: throughput, latency, memory, catch-up
+	@$(BENCH) -suite isolation
+	@$(BENCH) -suite outage
+
+.PHONY: bench-growth
+bench-growth: build ## Measure as partitions, targets, keys and members grow
+	@$(BENCH) -suite growth
 
 .PHONY: bench-sql
 bench-sql: ## Measure writes to PostgreSQL and MariaDB beside a bare client

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -48,9 +47,10 @@ func runBare(ctx context.Context, w *work) error {
 	for _, url := range w.URLs {
 		for worker := range w.Concurrency {
 			wg.Go(func() {
-				for version := 1; version <= versions; version++ {
-					for key := worker; key < w.Events/versions; key += w.Concurrency {
-						if err := post(ctx, client, url, body(keyOf(key), version)); err != nil {
+				for version := 1; version <= w.Events/w.Keys; version++ {
+					for key := worker; key < w.Keys; key += w.Concurrency {
+						id := fmt.Sprintf("%d-%d", time.Now().UnixNano(), key)
+						if err := post(ctx, client, url, body(id, keyOf(key), version)); err != nil {
 							fmt.Fprintln(os.Stderr, "bare client:", err)
 						}
 					}
@@ -74,7 +74,7 @@ func runLoop(ctx context.Context, w *work) error {
 	if err != nil {
 		return err
 	}
-	web := newHTTP(partitions)
+	web := newHTTP(w.Concurrency)
 	workers := map[int32]chan []*kgo.Record{}
 	for {
 		fetches := client.PollRecords(ctx, 10_000)
@@ -113,11 +113,12 @@ func (w *work) forward(ctx context.Context, codec *goavro.Codec, client *http.Cl
 	rules, _ := payload["rules"].([]any)
 	first, _ := rules[0].(map[string]any)
 	doc, err := json.Marshal(struct {
+		EventID  any `json:"eventId"`
 		PolicyID any `json:"policyId"`
 		Version  any `json:"version"`
 		Title    any `json:"title"`
 		Text     any `json:"text"`
-	}{payload["policyId"], ev["version"], payload["name"], first["text"]})
+	}{ev["eventId"], payload["policyId"], ev["version"], payload["name"], first["text"]})
 	if err != nil {
 		return err
 	}
@@ -127,69 +128,4 @@ func (w *work) forward(ctx context.Context, codec *goavro.Codec, client *http.Cl
 		}
 	}
 	return nil
-}
-
-const policysyncConfig = `
-kafka: {brokers: ["@kafka"], group: "@group", topics: ["@topic"]}
-schemas: {registry: {url: "@registry"}}
-dead_letters: {topic: "@topic-letters"}
-health: {listen: "127.0.0.1:0"}
-targets:
-`
-
-const policysyncTarget = `  @name:
-    connector: http
-    url: "@url"
-    delete: ignore
-    concurrency: @concurrency
-    map: {policyId: event.payload.policyId, version: event.version, title: event.payload.name, text: "event.payload.rules[0].text"}
-`
-
-func (w *work) policysync() string {
-	var text strings.Builder
-	text.WriteString(policysyncConfig)
-	for i, url := range w.URLs {
-		text.WriteString(strings.NewReplacer("@name", fmt.Sprintf("target%d", i), "@url", url).Replace(policysyncTarget))
-	}
-	return w.fill(text.String())
-}
-
-const benthosConfig = `
-http: {enabled: false}
-logger: {level: "OFF"}
-input:
-  kafka_franz:
-    seed_brokers: ["@kafka"]
-    topics: ["@topic"]
-    consumer_group: "@group"
-    checkpoint_limit: 10000
-    commit_period: 1s
-pipeline:
-  processors:
-    - schema_registry_decode: {url: "@registry"}
-    - mapping: |
-        root.policyId = this.payload.policyId
-        root.version = this.version
-        root.title = this.payload.name
-        root.text = this.payload.rules.0.text
-output:
-  broker:
-    pattern: fan_out
-    outputs:
-`
-
-const benthosTarget = `      - http_client: {url: "@url", verb: POST, max_in_flight: @concurrency, retry_period: 100ms, retries: 1000000}
-`
-
-func (w *work) benthos() string {
-	outputs := make([]string, len(w.URLs))
-	for i, url := range w.URLs {
-		outputs[i] = strings.ReplaceAll(benthosTarget, "@url", url)
-	}
-	return w.fill(benthosConfig + strings.Join(outputs, ""))
-}
-
-func (w *work) fill(text string) string {
-	return strings.NewReplacer("@kafka", w.Kafka, "@registry", w.Registry, "@topic", w.Topic, "@group", w.Group,
-		"@concurrency", fmt.Sprint(w.Concurrency)).Replace(text)
 }
