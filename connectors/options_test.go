@@ -109,9 +109,6 @@ func (r *reference) option(f reflect.StructField, key, meaning string) {
 	if f.Tag.Get("required") == "true" {
 		fallback = "required"
 	}
-	if f.Tag.Get("later") == "true" {
-		meaning = strings.TrimSpace(meaning + " Not supported yet.")
-	}
 	if !strings.Contains(key, ".") { // what is below may be told by the comment above it
 		require.NotEmpty(r.t, meaning, "%s has no doc comment", key)
 	}

@@ -1,6 +1,3 @@
-// Package admin serves what an operator and the platform ask a running process:
-// whether it lives, whether it is ready, and its metrics. It decides none of these;
-// each answer is a function that it is given.
 package admin
 
 import (
@@ -14,27 +11,11 @@ import (
 	"time"
 )
 
-// Config is the `health` section.
-type Config struct {
-	// Listen is the address, host:port; port 0 takes a free one.
-	Listen string `yaml:"listen" default:":8080"`
-}
-
-// Checks are the answers. A nil error means yes; another is the body of a 503, so
-// it must hold no secret.
-type Checks struct {
-	// Live tells whether the process makes progress. If it does not, the platform
-	// restarts it: an outage of Kafka or of a target is no reason.
-	Live func() error
-	// Ready tells whether the process does its part.
-	Ready func() error
-	// Metrics serves the metrics.
-	Metrics http.Handler
-}
-
-// Server answers /livez, /readyz and /metrics.
+// Server serves one handler at one address.
 type Server struct {
-	config Config
+	name   string
+	listen string
+	tls    *TLS
 	log    *slog.Logger
 	http   *http.Server
 	served sync.WaitGroup
@@ -44,36 +25,53 @@ type Server struct {
 	listener net.Listener
 }
 
-// New returns a server that does not listen yet.
-func New(c Config, checks Checks, log *slog.Logger) *Server {
-	mux := http.NewServeMux()
-	mux.Handle("GET /livez", answer(checks.Live))
-	mux.Handle("GET /readyz", answer(checks.Ready))
-	mux.Handle("GET /metrics", checks.Metrics)
-	return &Server{config: c, log: log, http: &http.Server{
-		Handler:           mux,
+// NewServer returns a server that does not listen yet. Name is what errors and logs
+// call it. Listen is host:port, where port 0 takes a free one. A nil TLS is none.
+func NewServer(name, listen string, t *TLS, h http.Handler, log *slog.Logger) *Server {
+	stopping, stop := context.WithCancel(context.Background())
+	s := &Server{name: name, listen: listen, tls: t, log: log, http: &http.Server{
+		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       5 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.Background(), stoppingKey{}, stopping.Done())
+		},
 	}}
+	s.http.RegisterOnShutdown(stop)
+	return s
+}
+
+type stoppingKey struct{}
+
+// Stopping is closed when the server is told to stop that answers the request of this
+// context: what would go on for ever ends then.
+func Stopping(ctx context.Context) <-chan struct{} {
+	c, _ := ctx.Value(stoppingKey{}).(<-chan struct{})
+	return c
 }
 
 // Start listens and returns; requests are answered until Stop. It is called once.
 func (s *Server) Start(ctx context.Context) error {
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", s.config.Listen)
+	l, err := lc.Listen(ctx, "tcp", s.listen)
 	if err != nil {
-		return fmt.Errorf("listen for health: %w", err)
+		return fmt.Errorf("listen for %s: %w", s.name, err)
 	}
 	s.mu.Lock()
 	s.listener = l
 	s.mu.Unlock()
+	serve := s.http.Serve
+	if s.tls != nil {
+		s.http.TLSConfig = s.tls.config()
+		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
+	}
 	s.served.Go(func() {
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			s.log.ErrorContext(ctx, "health is no longer served", "err", err)
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.log.ErrorContext(ctx, "no longer served", "what", s.name, "err", err)
 		}
 	})
 	return nil
@@ -94,22 +92,8 @@ func (s *Server) Addr() string {
 func (s *Server) Stop(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {
-		err = fmt.Errorf("stop health server: %w", errors.Join(err, s.http.Close()))
+		err = fmt.Errorf("stop serving %s: %w", s.name, errors.Join(err, s.http.Close()))
 	}
 	s.served.Wait()
 	return err
-}
-
-func answer(check func() error) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Cache-Control", "no-store")
-		if err := check(); err != nil {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, err)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	})
 }

@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newServer(c admin.Checks) *admin.Server {
-	return admin.New(admin.Config{Listen: "127.0.0.1:0"}, c, slog.New(slog.DiscardHandler))
+	return admin.NewHealth(admin.Health{Listen: "127.0.0.1:0"}, c, slog.New(slog.DiscardHandler))
 }
 
 func yes() error { return nil }
@@ -73,7 +73,7 @@ func TestStartRefusesATakenAddress(t *testing.T) {
 	first := newServer(admin.Checks{Live: yes, Ready: yes, Metrics: http.NotFoundHandler()})
 	require.NoError(t, first.Start(t.Context()))
 	defer func() { require.NoError(t, first.Stop(t.Context())) }()
-	second := admin.New(admin.Config{Listen: first.Addr()},
+	second := admin.NewHealth(admin.Health{Listen: first.Addr()},
 		admin.Checks{Live: yes, Ready: yes, Metrics: http.NotFoundHandler()}, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, second.Start(t.Context()), "listen for health: listen tcp "+first.Addr())
 }

@@ -68,7 +68,7 @@ func (a *App) Start(ctx context.Context) error {
 		return err
 	}
 	a.onStop("telemetry", a.telemetry.Shutdown)
-	a.admin = admin.New(admin.Config{Listen: a.cfg.Health.Listen}, admin.Checks{
+	a.admin = admin.NewHealth(a.cfg.Health, admin.Checks{
 		Live: a.live, Ready: a.readiness, Metrics: a.telemetry.Handler(),
 	}, log)
 	if err := a.admin.Start(ctx); err != nil {

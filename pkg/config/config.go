@@ -12,7 +12,6 @@
 //	required:"true"    the key must be given
 //	oneof:"a b"        the values of a text
 //	min:"1" max:"10"   inclusive bounds of a number, a duration or a size
-//	later:"true"       accepted by name, but any value other than the default is refused
 //	vars:"response"    variables that expressions below see beyond the standard ones
 //	want:"bool"        what an expression must result in
 //
@@ -24,6 +23,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hms-sme/policysync/pkg/admin"
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/decode"
 	"github.com/hms-sme/policysync/pkg/delivery"
@@ -51,14 +51,15 @@ type Config struct {
 	// Redact are the fields whose values stand in no error text, beside those that a
 	// schema calls sensitive.
 	Redact    []redact.Path    `yaml:"redact"`
-	Health    Health           `yaml:"health"`
-	Admin     Admin            `yaml:"admin"`
+	Health    admin.Health     `yaml:"health"`
+	Admin     admin.Config     `yaml:"admin"`
 	Telemetry telemetry.Config `yaml:"telemetry"`
 	// Targets are in the order of the file.
 	Targets []Target `yaml:"targets" required:"true"`
 
 	source      *source
 	placeOf     func(path string) connector.Place
+	places      map[string]connector.Place
 	mistakes    []Mistake
 	expressions []expression
 }
@@ -112,17 +113,6 @@ func (r *Receipts) UnmarshalScalar(text string) error {
 type Control struct {
 	// Topic is GROUP.control unless given.
 	Topic string `yaml:"topic"`
-}
-
-// Health is where /livez, /readyz and /metrics are served.
-type Health struct {
-	// Listen is HOST:PORT; without a host, on every address.
-	Listen string `yaml:"listen" default:":8080"`
-}
-
-// Admin is where the admin API is served, once there is one.
-type Admin struct {
-	Listen string `yaml:"listen" default:"127.0.0.1:8081" later:"true"`
 }
 
 // Target is one configured external system.

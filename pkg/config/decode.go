@@ -173,7 +173,6 @@ func (d *decoder) field(e entry, f *field, path string) {
 		return
 	}
 	f.given = e.name
-	def := reflect.ValueOf(f.value.Interface())
 	if f.fromFile() {
 		d.secretFile(e.value, f.value, path)
 		return
@@ -182,13 +181,6 @@ func (d *decoder) field(e entry, f *field, path string) {
 		d.src.hide(e.value)
 	}
 	d.value(e.value, f.value, f.tag, path)
-	if f.tag.Get("later") == "true" && !reflect.DeepEqual(f.value.Interface(), def.Interface()) {
-		if text := f.tag.Get("default"); text != "" {
-			d.rejectf(d.places[path], "not supported yet: want the default, %s", text)
-			return
-		}
-		d.rejectf(d.places[path], "not supported yet")
-	}
 }
 
 // missing completes a field that the file does not give, or gives as nothing.

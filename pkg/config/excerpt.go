@@ -46,18 +46,8 @@ func (s *source) excerpt(at connector.Place) string {
 	if at.Line < 1 || at.Line > len(s.lines) {
 		return ""
 	}
-	line := strings.TrimRight(s.lines[at.Line-1], "\r")
-	end := len([]rune(line))
-	if from, ok := s.hidden[at.Line]; ok {
-		end = min(end, max(from-1, 0))
-	}
-	if loc := userinfo.FindStringIndex(line); loc != nil {
-		end = min(end, len([]rune(line[:loc[0]])))
-	}
-	shown, rest := []rune(line)[:end], ""
-	if len(shown) < len([]rune(line)) {
-		rest = "…"
-	}
+	shown, rest := s.shown(at.Line)
+	end := len(shown)
 	pad := strings.Map(func(r rune) rune {
 		if r == '\t' {
 			return r
@@ -65,4 +55,21 @@ func (s *source) excerpt(at connector.Place) string {
 		return ' '
 	}, string(shown[:min(max(at.Column-1, 0), end)]))
 	return fmt.Sprintf("%5d | %s%s\n      | %s^", at.Line, string(shown), rest, pad)
+}
+
+// shown is a line as far as it holds nothing secret, and a mark for what is left out.
+func (s *source) shown(n int) (text []rune, rest string) {
+	line := strings.TrimRight(s.lines[n-1], "\r")
+	text = []rune(line)
+	end := len(text)
+	if from, ok := s.hidden[n]; ok {
+		end = min(end, max(from-1, 0))
+	}
+	if loc := userinfo.FindStringIndex(line); loc != nil {
+		end = min(end, len([]rune(line[:loc[0]])))
+	}
+	if end < len(text) {
+		rest = "…"
+	}
+	return text[:end], rest
 }

@@ -37,7 +37,7 @@ func load(file string, text []byte, registry connector.Registry, env func(string
 		return nil, src.asError([]Mistake{*mistake})
 	}
 	d := &decoder{src: src, registry: registry, env: env, places: map[string]connector.Place{}}
-	c := &Config{source: src, placeOf: d.placeOf}
+	c := &Config{source: src, placeOf: d.placeOf, places: d.places}
 	var entries []entry
 	if src.root != nil && !isNull(src.root) {
 		root, ok := d.resolve(src.root, "")

@@ -2,8 +2,10 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/hms-sme/policysync/pkg/checkpoint"
 	"github.com/hms-sme/policysync/pkg/kafka"
@@ -35,6 +37,12 @@ func (d *decoder) checkRules(c *Config) {
 		d.rulef("drain_timeout", "%v is not less than the rebalance timeout, %v: the group would go on without this member", c.DrainTimeout, kafka.RebalanceTimeout)
 	}
 	d.checkTopics(c)
+	if text := c.Telemetry.TraceURL; text != "" {
+		u, err := url.Parse(strings.ReplaceAll(text, "{trace}", "0"))
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || !strings.Contains(text, "{trace}") {
+			d.rulef("telemetry.trace_url", "%q: want a URL with {trace} in it, such as https://jaeger.example/trace/{trace}", text)
+		}
+	}
 	for i, path := range c.Redact {
 		if !redactPath.MatchString(string(path)) {
 			d.rulef(fmt.Sprintf("redact[%d]", i), "%q is no path to a field: want event.FIELD, with .FIELD for what is below", path)

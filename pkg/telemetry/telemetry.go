@@ -40,6 +40,9 @@ type Config struct {
 	// ServiceName is the service.name of traces and metrics. OTEL_SERVICE_NAME and
 	// OTEL_RESOURCE_ATTRIBUTES go before it.
 	ServiceName string `yaml:"service_name" default:"policysync"`
+	// TraceURL is where the console finds a trace, with {trace} for its id. Empty: it
+	// shows the id alone.
+	TraceURL string `yaml:"trace_url"`
 }
 
 // Telemetry holds the providers of one process.
