@@ -24,6 +24,9 @@ type PolicyStatus struct {
 	Targets []PolicyTarget `json:"targets"`
 	// Problems are receipts that cannot be read.
 	Problems []string `json:"problems,omitempty"`
+
+	// receipts are all that the topic still has, in its order.
+	receipts []*receipt.Receipt
 }
 
 // PolicyTarget is one policy at one target.
@@ -80,6 +83,7 @@ func (s *PolicyStatus) add(key, value []byte) {
 		s.Problems = append(s.Problems, err.Error())
 		return
 	}
+	s.receipts = append(s.receipts, r)
 	i := slices.IndexFunc(s.Targets, func(t PolicyTarget) bool { return t.Target == target })
 	if i < 0 {
 		i = len(s.Targets)

@@ -85,15 +85,15 @@ func (l *Letters) redrivable(target string, allowOld bool) error {
 		return nil
 	}
 	for i := range l.cfg.Targets {
-		if t := &l.cfg.Targets[i]; (target == "" || target == t.Name) && !checksVersions(t) {
+		if t := &l.cfg.Targets[i]; (target == "" || target == t.Name) && !ChecksVersions(t) {
 			return &OldVersionsError{"receipts are off, and nobody knows whether " + t.Name + " has a newer version"}
 		}
 	}
 	return nil
 }
 
-// checksVersions reports whether the target itself refuses older versions than it has.
-func checksVersions(t *config.Target) bool {
+// ChecksVersions reports whether the target itself refuses older versions than it has.
+func ChecksVersions(t *config.Target) bool {
 	guard, ok := t.Spec.(connector.Guard)
 	return ok && guard.ChecksVersions()
 }

@@ -54,6 +54,11 @@ func ReadStatus(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Sta
 		return nil, err
 	}
 	defer adm.Close()
+	return StatusOf(ctx, cfg, adm)
+}
+
+// StatusOf is [ReadStatus] for who reads it again and again.
+func StatusOf(ctx context.Context, cfg *config.Config, adm *kafka.Admin) (*Status, error) {
 	progress, err := adm.Progress(ctx)
 	if err != nil {
 		return nil, err

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -21,28 +19,12 @@ type letterPrinter struct {
 	out    io.Writer
 	table  *tabwriter.Writer
 	rows   int
-	groups map[letterGroup]*letterCount // nil unless they are to be counted
-}
-
-type letterGroup struct{ Target, Class, Error string }
-
-type letterCount struct {
-	Target string    `json:"target,omitempty"`
-	Class  string    `json:"class"`
-	Error  string    `json:"error"`
-	Count  int       `json:"count"`
-	First  time.Time `json:"first"`
-	Last   time.Time `json:"last"`
+	groups *app.LetterGroups // nil unless they are to be counted
 }
 
 // tableRows is how many rows share the widths of their columns, and how many are kept
 // in memory.
 const tableRows = 500
-
-// maxGroups bounds the groups; an error that quotes a value would else make one each.
-const maxGroups = 1000
-
-const otherErrors = "(other errors)"
 
 func newLetterPrinter(w io.Writer, group, asJSON bool) *letterPrinter {
 	p := &letterPrinter{out: w, table: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
@@ -51,7 +33,7 @@ func newLetterPrinter(w io.Writer, group, asJSON bool) *letterPrinter {
 		p.json.SetEscapeHTML(false)
 	}
 	if group {
-		p.groups = map[letterGroup]*letterCount{}
+		p.groups = app.NewLetterGroups()
 	}
 	return p
 }
@@ -59,7 +41,7 @@ func newLetterPrinter(w io.Writer, group, asJSON bool) *letterPrinter {
 func (p *letterPrinter) add(l *app.StoredLetter) error {
 	switch {
 	case p.groups != nil:
-		p.count(l)
+		p.groups.Add(l)
 		return nil
 	case p.json != nil:
 		return p.json.Encode(l.Document())
@@ -82,25 +64,6 @@ func (p *letterPrinter) add(l *app.StoredLetter) error {
 	return nil
 }
 
-func (p *letterPrinter) count(l *app.StoredLetter) {
-	g := letterGroup{l.Target, l.Class, l.Error}
-	if p.groups[g] == nil && len(p.groups) >= maxGroups {
-		g.Error = otherErrors
-	}
-	n := p.groups[g]
-	if n == nil {
-		n = &letterCount{Target: g.Target, Class: g.Class, Error: g.Error, First: l.Written.UTC(), Last: l.Written.UTC()}
-		p.groups[g] = n
-	}
-	n.Count++
-	if l.Written.Before(n.First) {
-		n.First = l.Written.UTC()
-	}
-	if l.Written.After(n.Last) {
-		n.Last = l.Written.UTC()
-	}
-}
-
 // end prints what was counted, and what is still to be printed.
 func (p *letterPrinter) end() error {
 	if p.groups == nil {
@@ -109,9 +72,7 @@ func (p *letterPrinter) end() error {
 		}
 		return p.table.Flush()
 	}
-	counts := slices.SortedFunc(maps.Values(p.groups), func(a, b *letterCount) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Error, b.Error))
-	})
+	counts := p.groups.Counts()
 	if p.json != nil {
 		for _, n := range counts {
 			if err := p.json.Encode(n); err != nil {

@@ -2,19 +2,14 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hms-sme/policysync/pkg/app"
-	"github.com/hms-sme/policysync/pkg/config"
-	"github.com/hms-sme/policysync/pkg/event"
-	"github.com/hms-sme/policysync/pkg/receipt"
 )
 
 func newLettersShow(b build) *cobra.Command {
@@ -40,86 +35,23 @@ reference is read from its source.`,
 			return err
 		}
 		defer letters.Close()
-		letter, resolved, err := letters.Find(c.Context(), args[0])
+		v, err := letters.Show(c.Context(), args[0], func() (*app.Previewer, error) {
+			return app.NewPreviewer(c.Context(), cfg, b.connectors, quiet())
+		})
 		if err != nil {
 			return err
-		}
-		v := letterView{LetterDocument: letter.Document(), Resolution: resolved}
-		original, err := letters.Original(c.Context(), letter)
-		if err != nil {
-			v.NotReadable = err.Error()
-		} else if err := v.decode(c.Context(), b, cfg, original, letter.Target); err != nil {
-			v.NotReadable = err.Error()
 		}
 		out := json.NewEncoder(c.OutOrStdout())
 		out.SetEscapeHTML(false)
 		if *asJSON {
 			return out.Encode(v)
 		}
-		return v.print(c.OutOrStdout())
+		return printLetter(c.OutOrStdout(), v)
 	}
 	return c
 }
 
-// letterView is a letter with its record as this config reads it.
-type letterView struct {
-	*app.LetterDocument
-	Resolution *receipt.Resolution `json:"resolution,omitempty"`
-	// Headers are the original record's.
-	Headers []letterHeader  `json:"headers,omitempty"`
-	Event   json.RawMessage `json:"event,omitempty"`
-	// Delivered is false if routing would keep the event from the target now.
-	Delivered *bool           `json:"delivered,omitempty"`
-	Document  json.RawMessage `json:"document,omitempty"`
-	// NotReadable says how far this config came with the record.
-	NotReadable string `json:"not_readable,omitempty"`
-}
-
-type letterHeader struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
-}
-
-// decode reads the record as the service would now, and maps it for the target.
-func (v *letterView) decode(ctx context.Context, b build, cfg *config.Config, r *event.Record, target string) error {
-	if r.Key != nil && v.Key == nil {
-		key := string(r.Key)
-		v.Key = &key
-	}
-	for _, h := range r.Headers {
-		v.Headers = append(v.Headers, letterHeader{h.Key, shown(h.Value)})
-	}
-	p, err := app.NewPreviewer(ctx, cfg, b.connectors, quiet())
-	if err != nil {
-		return err
-	}
-	ev, err := p.Event(ctx, r)
-	if err != nil {
-		return err
-	}
-	if v.Event, err = app.EventDocument(ev.Value); err != nil {
-		return fmt.Errorf("print event: %w", err)
-	}
-	if target == "" {
-		return nil
-	}
-	preview, err := p.Preview(ctx, target, r)
-	if err != nil {
-		return err
-	}
-	v.Delivered, v.Document = &preview.Delivered, preview.Document
-	return nil
-}
-
-// shown is a header's value as text; bytes that are none are quoted.
-func shown(value []byte) string {
-	if utf8.Valid(value) {
-		return string(value)
-	}
-	return fmt.Sprintf("%q", value)
-}
-
-func (v *letterView) print(w io.Writer) error {
+func printLetter(w io.Writer, v *app.LetterView) error {
 	d := v.LetterDocument
 	fmt.Fprintf(w, "dead letter %s\n", d.ID)
 	field := func(name, format string, args ...any) {

@@ -116,20 +116,28 @@ func (w *Receipts) write(ctx context.Context, records []*kgo.Record) error {
 	return nil
 }
 
-// ReadReceipts calls each for every record of the receipts topic that lies in the
-// partition of a key (see [receipt.PartitionKey]), in order, up to the present end.
-// Since, unless zero, leaves out those with an earlier timestamp.
-func (a *Admin) ReadReceipts(ctx context.Context, topic string, key []byte, since time.Time, each func(key, value []byte)) error {
+// ReceiptSpans is the part of the receipts topic in which a key lies (see
+// [receipt.PartitionKey]). Since, unless zero, leaves out records with an earlier
+// timestamp.
+func (a *Admin) ReceiptSpans(ctx context.Context, topic string, key []byte, since time.Time) ([]Span, error) {
 	details, err := a.adm.ListTopics(ctx, topic)
 	if err != nil {
-		return fmt.Errorf("describe topic %s: %w", topic, err)
+		return nil, fmt.Errorf("describe topic %s: %w", topic, err)
 	}
 	spans, err := a.Spans(ctx, since, topic)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	partition := int32(partitionOf(key, len(details[topic].Partitions)))
-	spans = slices.DeleteFunc(spans, func(s Span) bool { return s.Partition != partition })
+	return slices.DeleteFunc(spans, func(s Span) bool { return s.Partition != partition }), nil
+}
+
+// ReadReceipts calls each for every record of [Admin.ReceiptSpans], in order.
+func (a *Admin) ReadReceipts(ctx context.Context, topic string, key []byte, since time.Time, each func(key, value []byte)) error {
+	spans, err := a.ReceiptSpans(ctx, topic, key, since)
+	if err != nil {
+		return err
+	}
 	return a.Scan(ctx, spans, func(r *event.Record) error {
 		each(r.Key, r.Value)
 		return nil
