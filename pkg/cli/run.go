@@ -34,6 +34,16 @@ second signal cuts this short; what was in flight is then pushed again later.`,
 		if err != nil {
 			return err
 		}
+		stopConsole := func() error { return nil }
+		if cfg.Admin.Console {
+			own, err := load() // the member compiles the expressions of its own
+			if err != nil {
+				return err
+			}
+			if stopConsole, err = startConsole(c.Context(), b, own, log); err != nil {
+				return err
+			}
+		}
 		a := app.New(cfg, app.Options{Version: b.release(), Registry: b.connectors, Logger: log, Leave: *leave})
 		err = a.Start(c.Context())
 		if err == nil {
@@ -49,7 +59,7 @@ second signal cuts this short; what was in flight is then pushed again later.`,
 			// The drain has its own bound; what closes after it gets its time too.
 			ctx, cancel := context.WithTimeout(context.Background(), cfg.DrainTimeout+30*time.Second)
 			defer cancel()
-			stopped <- a.Stop(ctx)
+			stopped <- errors.Join(stopConsole(), a.Stop(ctx))
 		}()
 		select {
 		case <-second:
