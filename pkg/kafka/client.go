@@ -31,7 +31,9 @@ func (c *Config) options(log *slog.Logger, extra ...kgo.Opt) ([]kgo.Opt, error) 
 		kgo.ClientID(c.ClientID),
 		kgo.WithLogger(logger{log}),
 	}
-	if c.TLS != nil {
+	if c.Dial != nil {
+		opts = append(opts, kgo.Dialer(c.Dial))
+	} else if c.TLS != nil {
 		t, err := c.TLS.config()
 		if err != nil {
 			return nil, fmt.Errorf("kafka.tls: %w", err)

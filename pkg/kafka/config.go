@@ -5,6 +5,8 @@
 package kafka
 
 import (
+	"context"
+	"net"
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/connector"
@@ -30,6 +32,8 @@ type Config struct {
 	ClientID string `yaml:"client_id" default:"policysync"`
 	TLS      *TLS   `yaml:"tls"`
 	SASL     *SASL  `yaml:"sasl"`
+	// Dial opens the connections, instead of TCP and TLS. Nil: those two.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error) `yaml:"-"`
 }
 
 // TLS is how to trust the brokers and, with a certificate, be trusted by them.

@@ -46,17 +46,24 @@ type Group struct {
 
 	// releasing has a revoke wait for a Stop that drains the same partitions: once
 	// the callback returns, the group gives them to another member.
-	releasing sync.Mutex
+	releasing gate
 
 	// committing lets one commit be in flight at a time, so that an older one can't
 	// overtake a newer one. A revoke's last commit waits for it here.
-	committing sync.Mutex
+	committing gate
 	now        chan struct{} // asks for a commit before the interval is over
 	stop       chan struct{}
 	stopped    sync.WaitGroup
 	restarts   sync.WaitGroup
 	once       sync.Once
 }
+
+// gate is a mutex for what waits for the network: under the virtual time of
+// testing/synctest a wait for a sync.Mutex would stop the clock.
+type gate chan struct{}
+
+func (g gate) Lock()   { g <- struct{}{} }
+func (g gate) Unlock() { <-g }
 
 // assignment is one partition from the moment that the group assigns it until it
 // is revoked or lost.
@@ -97,6 +104,7 @@ func Join(c Config, g GroupConfig) (*Group, error) {
 		config: c, engine: g.Engine, drain: g.Drain, log: g.Logger, onDone: g.Committed, proof: g.Receipts,
 		session: &session{renew: func(sent time.Time) { g.Engine.Renew(sent.Add(g.Session)) }},
 		live:    map[partition]*assignment{}, gone: map[event.TopicID]bool{}, now: make(chan struct{}, 1), stop: make(chan struct{}),
+		releasing: make(gate, 1), committing: make(gate, 1),
 	}
 	g.Engine.Renew(time.Time{}) // nothing starts before there is a session
 	balancer := kgo.Balancers(kgo.CooperativeStickyBalancer())
@@ -164,7 +172,7 @@ func (g *Group) assigned(_ context.Context, _ *kgo.Client, added map[string][]in
 func (g *Group) fetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	others := &census{g: g}
+	others := &census{g: g, asking: make(gate, 1)}
 	for _, group := range resp.Groups {
 		for _, t := range group.Topics {
 			for _, p := range t.Partitions {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -173,14 +172,14 @@ func (g *Group) joinAgain(topic string, id event.TopicID) {
 type census struct {
 	g *Group
 
-	mu      sync.Mutex
+	asking  gate // guards commits
 	commits kadm.OffsetResponses
 }
 
 // reads reports whether the group has committed any partition of a topic.
 func (c *census) reads(ctx context.Context, topic string) (bool, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.asking.Lock()
+	defer c.asking.Unlock()
 	if c.commits == nil {
 		commits, err := c.g.admin.FetchOffsets(ctx, c.g.config.Group)
 		if err != nil {
