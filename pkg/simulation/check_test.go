@@ -125,7 +125,7 @@ func (c *checker) assigned(t *tenure) {
 	now := base
 	t.given = &checkpoint.Checkpoint{}
 	if s.meta != "" {
-		cp, err := checkpoint.Decode(s.meta, s.offset, topicID)
+		cp, err := checkpoint.Decode(s.meta, s.offset, s.log.topicID)
 		if err != nil {
 			c.fail("commit of partition %d does not decode: %v", s.log.id, err)
 			return
@@ -164,7 +164,7 @@ func (c *checker) attempt(t *tenure, target, id string, key string, offset int64
 	case e != nil && !c.wanted(e, target):
 		c.fail("%s: the target does not want it", where)
 	}
-	if want := fmt.Sprintf("%s/%d/%d/%s", topicID, partition, offset, target); id != want {
+	if want := fmt.Sprintf("%s/%d/%d/%s", t.seat.log.topicID, partition, offset, target); id != want {
 		c.fail("%s: idempotency key is %s", where, id)
 	}
 	if lane := t.lane(target); lane != nil && lane.Cursor.Settled(offset) {
@@ -239,7 +239,7 @@ func (c *checker) committed(t *tenure, taken time.Time, offset int64, meta strin
 	if len(meta) > checkpoint.DefaultLimit {
 		c.fail("%s: metadata of %d characters", where, len(meta))
 	}
-	cp, err := checkpoint.Decode(meta, offset, topicID)
+	cp, err := checkpoint.Decode(meta, offset, t.seat.log.topicID)
 	if err != nil {
 		c.fail("%s: %v", where, err)
 		return

@@ -27,6 +27,7 @@ type partitionLog struct {
 	seed
 
 	id      int
+	topicID event.TopicID
 	entries []*event.Record // by offset; nil is a gap
 	written []*event.Record // the same before compaction
 	read    int64           // one past the highest offset that a process was given
@@ -34,8 +35,6 @@ type partitionLog struct {
 	epoch   int32
 	grown   chan struct{} // closed when something is appended, and then made anew
 }
-
-var topicID = event.TopicID{7, 7}
 
 const (
 	topic = "policies"
@@ -52,7 +51,7 @@ func (l *partitionLog) append(n int) {
 	for range n {
 		at := l.end()
 		r := &event.Record{
-			Position:  event.Position{Topic: topic, TopicID: topicID, Partition: int32(l.id), Offset: at, LeaderEpoch: l.epoch},
+			Position:  event.Position{Topic: topic, TopicID: l.topicID, Partition: int32(l.id), Offset: at, LeaderEpoch: l.epoch},
 			Value:     fmt.Appendf(nil, "%d/%d", l.id, at),
 			Timestamp: time.Now(),
 		}

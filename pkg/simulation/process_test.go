@@ -5,19 +5,19 @@ import (
 	"errors"
 	"log/slog"
 	"math"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/delivery"
 )
 
 // process is one life of a member: from its start until it stops or crashes.
 type process struct {
+	reader
 	w      *world
 	member int
 	life   int
-	config []int // the targets of its config, by their place in the plan
 	engine *delivery.Engine
 
 	now        chan struct{} // asks for a commit
@@ -49,10 +49,10 @@ type holding struct {
 func (w *world) start(member, without int) {
 	w.lives++
 	p := &process{
-		w: w, member: member, life: w.lives, now: make(chan struct{}, 1), stop: make(chan struct{}),
+		reader: reader{s: w.stage}, w: w, member: member, life: w.lives, now: make(chan struct{}, 1), stop: make(chan struct{}),
 		committing: make(chan struct{}, 1), holds: map[int]*holding{}, tenures: map[int]*tenure{},
 	}
-	log := slog.New(&ear{p: p})
+	log := slog.New(&ear{level: slog.LevelError, heard: p.heard})
 	var targets []*delivery.Target
 	for i, s := range w.systems {
 		if without&(1<<i) != 0 && len(w.systems) > 1 {
@@ -88,7 +88,7 @@ func (p *process) assign(s *seat) {
 	}
 	w.check.assigned(t)
 	given := delivery.Assignment{
-		Topic: topic, TopicID: topicID, Partition: int32(s.log.id), Committed: s.offset, Metadata: s.meta,
+		Topic: topic, TopicID: s.log.topicID, Partition: int32(s.log.id), Committed: s.offset, Metadata: s.meta,
 		LogStart: s.log.start, LogEnd: s.log.end(), EndEpoch: s.log.epoch,
 	}
 	h := &holding{tenure: t}
@@ -265,39 +265,43 @@ func (p *process) commit(hs []*holding) {
 	}
 }
 
-// ear listens to what a process logs: what it reports as lost, and which of its own
-// mistakes it notices.
-type ear struct {
-	p     *process
-	attrs []slog.Attr
+// heard takes what the process reports as lost, and its own mistakes.
+func (p *process) heard(text string, said map[string]slog.Value) {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	if !p.dead {
+		p.w.check.heard(text, said)
+	}
 }
 
-// Enabled implements [slog.Handler].
-func (*ear) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelError }
+// cutOff implements [life].
+func (p *process) cutOff() bool { return p.dead }
 
-// Handle implements [slog.Handler].
-func (e *ear) Handle(_ context.Context, r slog.Record) error {
-	said := map[string]slog.Value{}
-	for _, a := range e.attrs {
-		said[a.Key] = a.Value
+// begin implements [life].
+func (p *process) begin(target string, d *connector.Delivery, before map[int64]bool) attempt {
+	t := p.tenures[int(d.Event.Partition)]
+	p.w.check.attempt(t, target, d.ID, d.Key, d.Event.Offset, before)
+	if !p.owns(t) {
+		p.w.check.fail("push of %d/%d to %.8s: the session had run out", d.Event.Partition, d.Event.Offset, target)
 	}
-	r.Attrs(func(a slog.Attr) bool { said[a.Key] = a.Value; return true })
-	w := e.p.w
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if from, ok := said["from"]; ok && !e.p.dead {
-		w.check.lost(said["target"].String(), int(said["partition"].Int64()), from.Int64(), said["to"].Int64())
-	}
-	if r.Message == "delivery settled twice, which is a bug: please report it" {
-		w.check.fail("%s: %v", r.Message, said["err"])
-	}
-	return nil
+	return &try{p, t, target, d}
 }
 
-// WithAttrs implements [slog.Handler].
-func (e *ear) WithAttrs(as []slog.Attr) slog.Handler {
-	return &ear{e.p, append(slices.Clip(e.attrs), as...)}
+// try is an attempt under a tenure.
+type try struct {
+	p *process
+	*tenure
+
+	target string
+	d      *connector.Delivery
 }
 
-// WithGroup implements [slog.Handler].
-func (e *ear) WithGroup(string) slog.Handler { return e }
+func (t *try) applied() {
+	if t.p.owns(t.tenure) { // else no owner of the partition will ever know
+		t.p.w.check.applied(t.tenure, t.target, t.d.Key, t.d.Event.Offset)
+	}
+}
+
+func (t *try) answered(err error) {
+	t.p.w.check.answered(t.tenure, t.target, t.d.Key, t.d.Event.Offset, err, time.Now())
+}

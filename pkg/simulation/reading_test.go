@@ -103,33 +103,39 @@ func (p *process) Open(_ string, from event.Position, take func([]*event.Record,
 	return p.w.read(int(from.Partition), from.Offset, take), nil
 }
 
+// reader is what a process makes of records.
+type reader struct {
+	s      *stage
+	config []int // the targets of its config, by their place in the plan
+}
+
 // Decode implements [delivery.Decoder].
-func (p *process) Decode(_ context.Context, r *event.Record) (*event.Object, *event.Schema, error) {
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
+func (p *reader) Decode(_ context.Context, r *event.Record) (*event.Object, *event.Schema, error) {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
 	switch {
-	case time.Now().Before(p.w.registryBack):
+	case time.Now().Before(p.s.registryBack):
 		return nil, nil, &decode.UnavailableError{Err: errors.New("connection refused")}
-	case p.w.garbage(r):
+	case p.s.garbage(r):
 		return nil, nil, &decode.UndecodableError{Err: errors.New("not Avro")}
 	}
 	return &event.Object{}, &event.Schema{ID: 7, Root: &event.Type{Kind: event.Rec}}, nil
 }
 
 // Read implements [delivery.Reader].
-func (*process) Read(r *event.Record, value *event.Object, schema *event.Schema) (*event.Event, error) {
+func (*reader) Read(r *event.Record, value *event.Object, schema *event.Schema) (*event.Event, error) {
 	return &event.Event{
 		Record: r, Key: string(r.Key), HasKey: r.Key != nil, Value: value, Schema: schema, Version: r.Offset, HasVersion: true,
 	}, nil
 }
 
 // Route implements [delivery.Router].
-func (p *process) Route(ev *event.Event) route.Decision {
+func (p *reader) Route(ev *event.Event) route.Decision {
 	var d route.Decision
 	for _, i := range p.config {
-		d.Targets = append(d.Targets, route.Verdict{Deliver: !p.w.filtered(ev.Record, i)})
+		d.Targets = append(d.Targets, route.Verdict{Deliver: !p.s.filtered(ev.Record, i)})
 	}
-	if p.w.unknown(ev.Record) {
+	if p.s.unknown(ev.Record) {
 		d.Unknown = []string{"nobody"}
 	}
 	return d

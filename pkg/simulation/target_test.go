@@ -42,15 +42,15 @@ func (f fate) String() string {
 
 // system is an external system, which outlives all processes.
 type system struct {
-	w      *world
+	s      *stage
 	index  int
 	plan   targetPlan
-	manner manner // guarded by world.mu
+	manner manner // guarded by stage.mu
 }
 
 // fate draws what becomes of an attempt at a delivery; n counts its attempts.
 func (s *system) fate(m manner, partition, offset, n int) fate {
-	w := s.w
+	w := s.s
 	pick := func(of, part int) int { return w.below(of, forFate, s.index, partition, offset, n, part) }
 	f := fate{
 		takes: w.upTo(20*time.Millisecond, forLatency, s.index, partition, offset, n),
@@ -102,14 +102,30 @@ func (s *system) fate(m manner, partition, offset, n int) fate {
 
 // poison tells the deliveries that the target never takes.
 func (s *system) poison(partition, offset int) bool {
-	return s.w.oneIn(60, forPoison, s.index, partition, offset)
+	return s.s.oneIn(60, forPoison, s.index, partition, offset)
+}
+
+// life is a process as its connectors know it. Stage.mu is held in all calls.
+type life interface {
+	// cutOff reports whether nothing of it reaches anything any more.
+	cutOff() bool
+	// begin begins an attempt; before holds what the same call carries before it.
+	begin(target string, d *connector.Delivery, before map[int64]bool) attempt
+}
+
+// attempt is one of a process, as the checker follows it. Stage.mu is held in all calls.
+type attempt interface {
+	// applied is told that the system has taken it.
+	applied()
+	// answered is told what the process learnt.
+	answered(err error)
 }
 
 // client is the connector of one process to a system.
 type client struct {
 	*system
 
-	p *process
+	p life
 }
 
 func (c client) Push(ctx context.Context, d *connector.Delivery) (connector.Receipt, error) {
@@ -145,22 +161,18 @@ func (c client) connector() connector.Connector {
 // not. Of a process that is cut off nothing reaches the system any more.
 func (c client) send(ctx context.Context, ds []*connector.Delivery) []connector.Result {
 	name := c.plan.name
-	w := c.w
+	w := c.s
 	w.mu.Lock()
-	if c.p.dead {
+	if c.p.cutOff() {
 		w.mu.Unlock()
 		<-ctx.Done()
 		return connector.FailAll(len(ds), ctx.Err())
 	}
-	tenures := make([]*tenure, len(ds))
+	as := make([]attempt, len(ds))
 	before := map[int64]bool{}
 	for i, d := range ds {
-		tenures[i] = c.p.tenures[int(d.Event.Partition)]
-		w.check.attempt(tenures[i], name, d.ID, d.Key, d.Event.Offset, before)
+		as[i] = c.p.begin(name, d, before)
 		before[d.Event.Offset] = c.plan.ordered()
-		if !c.p.owns(tenures[i]) {
-			w.check.fail("push of %d/%d to %.8s: the session had run out", d.Event.Partition, d.Event.Offset, name)
-		}
 	}
 	first := ds[0].Event
 	tries := w.check.ledgers[name][first.Partition].at(first.Offset).tries
@@ -180,14 +192,14 @@ func (c client) send(ctx context.Context, ds []*connector.Delivery) []connector.
 				w.note("push %.8s %d/%d (%d) applied late", name, first.Partition, first.Offset, len(ds))
 			})
 		}
-		return c.answer(tenures, ds, connector.FailAll(len(ds), ctx.Err()))
+		return c.answer(as, ds, connector.FailAll(len(ds), ctx.Err()))
 	}
-	return c.answer(tenures, ds, c.decide(tenures, ds, f))
+	return c.answer(as, ds, c.decide(as, ds, f))
 }
 
 // decide has the system take the deliveries, or not.
-func (c client) decide(tenures []*tenure, ds []*connector.Delivery, f fate) []connector.Result {
-	w := c.w
+func (c client) decide(as []attempt, ds []*connector.Delivery, f fate) []connector.Result {
+	w := c.s
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	rs := make([]connector.Result, len(ds))
@@ -217,8 +229,8 @@ func (c client) decide(tenures []*tenure, ds []*connector.Delivery, f fate) []co
 				failed[d.Key] = true
 				continue
 			}
-			if !c.p.dead && c.p.owns(tenures[i]) { // else no owner of the partition will ever know
-				w.check.applied(tenures[i], c.plan.name, d.Key, d.Event.Offset)
+			if !c.p.cutOff() { // else no owner of the partition will ever know
+				as[i].applied()
 			}
 		}
 	}
@@ -232,33 +244,33 @@ func (c client) decide(tenures []*tenure, ds []*connector.Delivery, f fate) []co
 // tells that an earlier one of its key failed.
 func (c client) row(d *connector.Delivery, behind bool) error {
 	partition, offset := int(d.Event.Partition), int(d.Event.Offset)
-	tr := c.w.check.ledgers[c.plan.name][partition].at(d.Event.Offset)
+	tr := c.s.check.ledgers[c.plan.name][partition].at(d.Event.Offset)
 	switch {
 	case !c.plan.byRow():
 		return nil
 	case c.poison(partition, offset):
 		tr.denied = true
 		return connector.AsPermanent(errors.New("constraint"))
-	case behind, c.plan.kind == rowsOrdered && c.w.oneIn(10, forFate, c.index, partition, offset, tr.tries, 10):
+	case behind, c.plan.kind == rowsOrdered && c.s.oneIn(10, forFate, c.index, partition, offset, tr.tries, 10):
 		return errors.New("deadlock")
 	}
 	return nil
 }
 
 // answer gives the results to the process, if it lives. No results stand for a panic.
-func (c client) answer(tenures []*tenure, ds []*connector.Delivery, rs []connector.Result) []connector.Result {
-	w := c.w
+func (c client) answer(as []attempt, ds []*connector.Delivery, rs []connector.Result) []connector.Result {
+	w := c.s
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i, d := range ds {
-		if c.p.dead {
+	for i := range ds {
+		if c.p.cutOff() {
 			break
 		}
 		err := errors.New("panic")
 		if rs != nil {
 			err = rs[i].Err
 		}
-		w.check.answered(tenures[i], c.plan.name, d.Key, d.Event.Offset, err, time.Now())
+		as[i].answered(err)
 	}
 	if rs == nil {
 		panic("a mistake in the connector")

@@ -3,7 +3,6 @@ package simulation
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -11,41 +10,24 @@ import (
 	"github.com/hms-sme/policysync/pkg/telemetry"
 )
 
-// world is everything around the processes: the log, the group's coordinator, the
-// external systems, and the checker that watches them. Its own goroutine, run's,
-// carries out the plan.
+// world is everything around the processes of an engine: the stage and the group's
+// coordinator. Its own goroutine, run's, carries out the plan.
 type world struct {
-	*plan
+	*stage
 
-	metrics *telemetry.Metrics
-	tracer  *telemetry.Tracer
-	began   time.Time
-	ends    sync.WaitGroup // of processes
-	lives   int
-	rounds  int // of the coordinator
-	queue   []job
+	ends   sync.WaitGroup // of processes
+	lives  int
+	rounds int // of the coordinator
 
-	// mu guards the world. It is held for no longer than a moment, and never while
-	// the service is called.
-	mu      sync.Mutex
-	check   *checker
-	logs    []*partitionLog
+	// mu guards all below.
 	seats   []*seat
-	systems []*system
 	members []*process // nil while one is down
 	turns   int        // of the partitions among the members
 	written int        // dead letters
-	story   []string
 	// Until these times all of a kind fails.
-	lettersBack, receiptsBack, commitsBack, registryBack time.Time
+	lettersBack, receiptsBack, commitsBack time.Time
 	// resetting: no member starts. Healed: each starts with all targets.
 	resetting, healed bool
-}
-
-// job is something that the world will do.
-type job struct {
-	at time.Time
-	do func()
 }
 
 // seat is a partition as the group's coordinator sees it.
@@ -59,41 +41,12 @@ type seat struct {
 }
 
 func newWorld(p *plan, metrics *telemetry.Metrics, tracer *telemetry.Tracer) *world {
-	w := &world{plan: p, metrics: metrics, tracer: tracer, began: time.Now(), members: make([]*process, p.members)}
-	w.check = &checker{
-		seed: p.seed, targets: map[string]int{}, plans: p.targets, ledgers: map[string][]*ledger{}, named: map[place]bool{}, proof: proof{},
-	}
-	for i := range p.partitions {
-		l := &partitionLog{seed: p.seed, id: i, grown: make(chan struct{})}
-		w.logs = append(w.logs, l)
+	w := &world{stage: newStage(p, metrics, tracer), members: make([]*process, p.members)}
+	w.check.proof = proof{}
+	for _, l := range w.logs {
 		w.seats = append(w.seats, &seat{log: l, offset: -1})
 	}
-	w.check.logs = w.logs
-	for i, t := range p.targets {
-		w.systems = append(w.systems, &system{w: w, index: i, plan: t})
-		w.check.targets[t.name] = i
-		for range p.partitions {
-			w.check.ledgers[t.name] = append(w.check.ledgers[t.name], newLedger())
-		}
-	}
 	return w
-}
-
-// jitter draws the service's own waits.
-func (w *world) jitter(below time.Duration) time.Duration {
-	return w.upTo(below, forJitter, int(time.Since(w.began)))
-}
-
-// note adds a line to the story, which is told when a promise is broken. Mu is held.
-func (w *world) note(format string, args ...any) {
-	w.story = append(w.story, fmt.Sprintf("%9.4fs ", time.Since(w.began).Seconds())+fmt.Sprintf(format, args...))
-}
-
-// in has the world do something after a while.
-func (w *world) in(d time.Duration, do func()) {
-	e := job{time.Now().Add(d), do}
-	i, _ := slices.BinarySearchFunc(w.queue, e, func(a, b job) int { return max(-1, min(1, int(a.at.Sub(b.at)))) })
-	w.queue = slices.Insert(w.queue, i, e)
 }
 
 // run carries out the plan, heals the world and waits until all has come to rest.
@@ -110,10 +63,7 @@ func (w *world) run() error {
 	}
 	w.in(at+time.Second, func() { w.heal(func() { over = true }) })
 	for !over && w.sound() {
-		e := w.queue[0]
-		w.queue = w.queue[1:]
-		<-time.After(time.Until(e.at))
-		e.do()
+		w.next()
 	}
 	for _, p := range w.members {
 		if p != nil {
@@ -129,13 +79,6 @@ func (w *world) run() error {
 		}
 	}
 	return w.check.err()
-}
-
-// sound reports whether no promise was broken yet.
-func (w *world) sound() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.check.broken) == 0
 }
 
 // take carries out one step of the plan.
@@ -183,12 +126,6 @@ func (w *world) take(s step) {
 		w.resetAll(s.n)
 	case actions:
 	}
-}
-
-func (w *world) calm(target int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.systems[target].manner = well
 }
 
 // contact ends a stall.
@@ -398,7 +335,7 @@ func (w *world) behind() string {
 		for end > 0 && s.log.entries[end-1] == nil {
 			end--
 		}
-		cp, err := checkpoint.Decode(s.meta, max(0, s.offset), topicID)
+		cp, err := checkpoint.Decode(s.meta, max(0, s.offset), s.log.topicID)
 		if err != nil {
 			if end <= s.log.start {
 				continue
@@ -415,9 +352,4 @@ func (w *world) behind() string {
 		}
 	}
 	return ""
-}
-
-// tale is what happened last, for whoever has to find out why.
-func (w *world) tale() string {
-	return strings.Join(w.story[max(0, len(w.story)-tail):], "\n")
 }
