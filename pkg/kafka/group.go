@@ -177,14 +177,19 @@ func (g *Group) fetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetch
 		for _, t := range group.Topics {
 			for _, p := range t.Partitions {
 				a := g.live[partition{t.Topic, p.Partition}]
-				if a == nil || a.begun != nil || p.ErrorCode != 0 {
+				err := kerr.ErrorForCode(p.ErrorCode)
+				if a == nil || a.begun != nil || errors.Is(err, kerr.UnstableOffsetCommit) {
 					continue // revoked meanwhile, begun before, or kgo asks again
+				}
+				a.begun = make(chan struct{})
+				if err != nil {
+					go g.beginLate(a, others, err)
+					continue
 				}
 				meta := ""
 				if p.Metadata != nil {
 					meta = *p.Metadata
 				}
-				a.begun = make(chan struct{})
 				go g.begin(a, others, p.Offset, meta)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -235,4 +236,27 @@ func TestStop(t *testing.T) {
 			require.Equal(t, 1, farewells.Hits())
 		})
 	}
+}
+
+// A partition whose commit the group can't tell at first, as when a right is missing for
+// a while, is read once it can, from the commit on.
+func TestCommittedOffsetComesLate(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	c.publish(0, numbered(5)...)
+	c.publish(1, numbered(5)...)
+	m := c.join(map[string]*recorder{"target": newRecorder()})
+	c.settled()
+	m.Stop(false)
+	fault := c.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.OffsetFetch}, Topic: topic, Partitions: []int32{0}, Err: kerr.TopicAuthorizationFailed, Count: 2,
+	})
+	target := newRecorder()
+	m = c.join(map[string]*recorder{"target": target})
+	eventually(t, "it asks again", func() bool { return fault.Hits() == 2 })
+	c.publish(0, numbered(5)...)
+	c.settled()
+	n, repeated := target.arrived()
+	require.Equal(t, []int{5, 0}, []int{n, repeated})
+	require.Contains(t, m.log.String(), "fetch the committed offset of an assigned partition; trying again")
 }

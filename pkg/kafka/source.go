@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/hms-sme/policysync/pkg/delivery"
 	"github.com/hms-sme/policysync/pkg/event"
@@ -88,6 +89,53 @@ func (g *Group) survey(ctx context.Context, a *delivery.Assignment) error {
 	}
 	a.LogStart, a.LogEnd, a.EndEpoch = start.Offset, end.Offset, end.LeaderEpoch
 	return nil
+}
+
+// beginLate begins an assignment of which the group gave an error instead of the
+// committed offset. kgo leaves such a partition alone for as long as it is assigned.
+func (g *Group) beginLate(a *assignment, others *census, err error) {
+	for {
+		g.log.Error("fetch the committed offset of an assigned partition; trying again",
+			"topic", a.id.topic, "partition", a.id.id, "err", err)
+		select {
+		case <-a.ctx.Done():
+			close(a.begun)
+			return
+		case <-time.After(time.Second):
+		}
+		var offset int64
+		var meta string
+		if offset, meta, err = g.commitOf(a); err == nil {
+			g.begin(a, others, offset, meta)
+			return
+		}
+	}
+}
+
+// commitOf asks for the group's commit of one partition by name: a request for all that
+// the group has leaves out what we may not read.
+func (g *Group) commitOf(a *assignment) (offset int64, meta string, err error) {
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.Group = g.config.Group
+	wanted := kmsg.NewOffsetFetchRequestTopic()
+	wanted.Topic, wanted.Partitions = a.id.topic, []int32{a.id.id}
+	req.Topics = append(req.Topics, wanted)
+	resp, err := req.RequestWith(a.ctx, g.member)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil {
+		return 0, "", err
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if p.Metadata != nil {
+				meta = *p.Metadata
+			}
+			return p.Offset, meta, kerr.ErrorForCode(p.ErrorCode)
+		}
+	}
+	return 0, "", errors.New("the answer lacks the partition")
 }
 
 // restart ends a Partition whose log is another than the one it was reading, and
