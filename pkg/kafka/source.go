@@ -127,15 +127,14 @@ func (g *Group) commitOf(a *assignment) (offset int64, meta string, err error) {
 	if err != nil {
 		return 0, "", err
 	}
-	for _, t := range resp.Topics {
-		for _, p := range t.Partitions {
-			if p.Metadata != nil {
-				meta = *p.Metadata
-			}
-			return p.Offset, meta, kerr.ErrorForCode(p.ErrorCode)
-		}
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return 0, "", errors.New("the answer lacks the partition")
 	}
-	return 0, "", errors.New("the answer lacks the partition")
+	p := resp.Topics[0].Partitions[0]
+	if p.Metadata != nil {
+		meta = *p.Metadata
+	}
+	return p.Offset, meta, kerr.ErrorForCode(p.ErrorCode)
 }
 
 // restart ends a Partition whose log is another than the one it was reading, and

@@ -110,7 +110,7 @@ func (c *checker) wanted(r *event.Record, target string) bool {
 // is owed.
 func (c *checker) superseded(target string, log *partitionLog, r *event.Record) bool {
 	return c.plans[c.targets[target]].latest() && r.Key != nil && c.wanted(r, target) &&
-		slices.ContainsFunc(log.written[r.Offset+1:log.read], func(n *event.Record) bool {
+		slices.ContainsFunc(log.written[r.Offset+1:max(r.Offset+1, log.read)], func(n *event.Record) bool {
 			return n != nil && string(n.Key) == string(r.Key) && c.wanted(n, target)
 		})
 }

@@ -53,10 +53,11 @@ func (p *process) prove(h *holding, rs []receipt.Receipt, n int) error {
 	return nil
 }
 
-// proven checks that nothing is committed that can't be proven.
+// proven checks that nothing is committed that can't be proven. Without proof it checks
+// nothing.
 func (c *checker) proven(where, target string, partition int, offset int64) {
 	r, t := c.logs[partition].entries[offset], c.ledgers[target][partition].at(offset)
-	if r == nil || r.Key == nil || offset < c.ledgers[target][partition].owed || t.reported || !c.garbage(r) && !c.wanted(r, target) {
+	if c.proof == nil || r == nil || r.Key == nil || offset < c.ledgers[target][partition].owed || t.reported || !c.garbage(r) && !c.wanted(r, target) {
 		return
 	}
 	plan := c.plans[c.targets[target]]

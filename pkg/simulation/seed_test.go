@@ -23,6 +23,7 @@ const (
 	forOwner
 	forRegistry
 	forJitter
+	forFault
 )
 
 // draw is splitmix64 over the parts.

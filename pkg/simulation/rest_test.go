@@ -1,0 +1,123 @@
+//go:build synctests
+
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/hms-sme/policysync/pkg/kafka"
+	"github.com/hms-sme/policysync/pkg/receipt"
+)
+
+// mendAll ends all trouble of the brokers and the links.
+func (w *service) mendAll() {
+	for _, h := range w.faults {
+		h.Remove()
+	}
+	w.rejoin()
+	for _, l := range w.links {
+		l.mend()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, m := range w.members {
+		if m != nil {
+			m.silent = time.Time{}
+		}
+	}
+}
+
+// heal ends all trouble and calls rest once every cursor has come to the end of its log.
+func (w *service) heal(rest func()) {
+	w.mendAll()
+	for i := range w.logs {
+		w.writes <- func() { w.publish(i, 1) } // so that there is something to commit
+	}
+	w.mu.Lock()
+	w.note("-- heal")
+	w.registryBack = time.Time{}
+	for _, s := range w.systems {
+		s.manner = well
+	}
+	w.mu.Unlock()
+	w.in(10*time.Minute, w.recount)
+	until := time.Now().Add(time.Hour)
+	var look func()
+	look = func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		behind := w.behind()
+		switch {
+		case behind == "":
+			rest()
+		case time.Now().After(until):
+			w.check.fail("an hour after the last trouble, %s", behind)
+		default:
+			w.in(time.Second, look)
+		}
+	}
+	w.in(10*time.Second, look)
+}
+
+// recount has all members leave for longer than a rebalance may take, if the cluster has
+// lost count of who has joined: it then waits for another for ever, which Kafka does not.
+func (w *service) recount() {
+	if info := w.cluster.GroupInfo(group); info == nil || info.State != "PreparingRebalance" {
+		return
+	}
+	for at, m := range w.members {
+		if m != nil {
+			m.end(true)
+		}
+		w.in(2*kafka.RebalanceTimeout, func() { w.launch(at) })
+	}
+}
+
+// behind names a cursor that has not come to the last record. Mu is held.
+func (w *service) behind() string {
+	for i, l := range w.logs {
+		end := l.end()
+		for end > 0 && l.entries[end-1] == nil {
+			end--
+		}
+		s := w.stored[i]
+		if s == nil {
+			return fmt.Sprintf("partition %d has no commit", i)
+		}
+		for _, lane := range s.lanes {
+			if lane.Cursor.Next() < end {
+				return fmt.Sprintf("%s has come to %d/%d of %d", lane.Name, i, lane.Cursor.Next(), end)
+			}
+		}
+	}
+	return ""
+}
+
+// finish checks what all has come to, and that it can be proven.
+func (w *service) finish() {
+	end := w.cluster.PartitionInfo(receiptTopic, 0).HighWatermark
+	known := proof{}
+	c := w.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{receiptTopic: {0: kgo.NewOffset().AtStart()}}))
+	defer c.Close()
+	for next := int64(0); next < end; {
+		c.PollFetches(context.Background()).EachRecord(func(r *kgo.Record) {
+			next = r.Offset + 1
+			known.add(*must(receipt.Decode(r.Key, r.Value)))
+		})
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.check.proof = known
+	for i, l := range w.logs {
+		w.check.finish(i)
+		for target := range w.check.ledgers {
+			for offset := range l.end() {
+				w.check.proven("in the end", target, i, offset)
+			}
+		}
+	}
+}
