@@ -38,6 +38,7 @@ demo: ## Show all of it in one process, with nothing but Go
 .PHONY: test
 test: ## Run the tests that need no server
 	go test ./...
+	go test -tags synctests -run Service ./pkg/simulation
 	cd $(EXAMPLE) && go test -mod=mod ./...
 
 # The example of a connector is a module of its own: its go.mod follows the one here.
@@ -51,6 +52,10 @@ test-race: ## Run them under the race detector
 .PHONY: simulate
 simulate: ## Run SEEDS random schedules of failures, or the one of SEED
 	SEEDS=$${SEEDS:-5000} go test -count 1 -timeout 0 ./pkg/simulation
+
+.PHONY: simulate-group
+simulate-group: ## The same for whole members with brokers in memory
+	SEEDS=$${SEEDS:-500} go test -tags synctests -run Service -count 1 -timeout 0 ./pkg/simulation
 
 .PHONY: e2e
 e2e: ## Run the end-to-end tests on real servers, which stay up (see e2e-stop)
