@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
@@ -26,24 +27,53 @@ func (c *Config) HeartbeatInterval() time.Duration { return c.SessionTimeout / 1
 
 // options are what every client of this package is made with.
 func (c *Config) options(log *slog.Logger, extra ...kgo.Opt) ([]kgo.Opt, error) {
+	open, err := c.dialer()
+	if err != nil {
+		return nil, err
+	}
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID(c.ClientID),
 		kgo.WithLogger(logger{log}),
-	}
-	if c.Dial != nil {
-		opts = append(opts, kgo.Dialer(c.Dial))
-	} else if c.TLS != nil {
-		t, err := c.TLS.config()
-		if err != nil {
-			return nil, fmt.Errorf("kafka.tls: %w", err)
-		}
-		opts = append(opts, kgo.DialTLSConfig(t))
+		kgo.Dialer(open),
 	}
 	if c.SASL != nil {
 		opts = append(opts, kgo.SASL(c.SASL.mechanism()))
 	}
 	return append(opts, extra...), nil
+}
+
+// dialPause is what it takes at least to find that a connection can't be opened. kgo asks
+// for a producer id again at once then: with a record to send and no broker to reach, it
+// would keep a processor busy.
+const dialPause = 100 * time.Millisecond
+
+// dialer is how connections are opened.
+func (c *Config) dialer() (func(ctx context.Context, network, address string) (net.Conn, error), error) {
+	open := c.Dial
+	if open == nil {
+		plain := &net.Dialer{Timeout: 10 * time.Second}
+		open = plain.DialContext
+		if c.TLS != nil {
+			t, err := c.TLS.config()
+			if err != nil {
+				return nil, fmt.Errorf("kafka.tls: %w", err)
+			}
+			open = (&tls.Dialer{NetDialer: plain, Config: t}).DialContext
+		}
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := open(ctx, network, address)
+		if err != nil {
+			timer := time.NewTimer(dialPause)
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+		}
+		return conn, err
+	}, nil
 }
 
 // dial makes a client; kgo connects when the first request needs it.

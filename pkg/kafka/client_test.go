@@ -1,18 +1,25 @@
 package kafka
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/pem"
+	"errors"
 	"log/slog"
+	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 func ping(t *testing.T, c Config) error {
@@ -72,4 +79,51 @@ func TestTLS(t *testing.T) {
 			require.ErrorContains(t, err, row.want)
 		})
 	}
+}
+
+// With a record to send and no broker to reach, the client does not keep a processor
+// busy, and sends it once there is one.
+func TestUnreachableBrokerIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	config := c.config()
+	var mu sync.Mutex
+	var down bool
+	var open []net.Conn
+	refused := 0
+	config.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if down {
+			refused++
+			return nil, errors.New("connection refused")
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			open = append(open, conn)
+		}
+		return conn, err
+	}
+	c.ControlKey(int16(kmsg.InitProducerID), func(kmsg.Request) (kmsg.Response, error, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		down = true
+		for _, conn := range open {
+			conn.Close()
+		}
+		return nil, errors.New("the broker goes away"), true
+	})
+	p, err := NewProducer(config, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	acked := make(chan error, 1)
+	began := time.Now()
+	p.Send(t.Context(), &event.Record{Position: event.Position{Topic: topic}, Value: []byte("v")},
+		func(_ event.Position, err error) { acked <- err })
+	eventually(t, "it tries to connect", func() bool { mu.Lock(); defer mu.Unlock(); return refused >= 20 })
+	require.Greater(t, time.Since(began), 5*dialPause, "for 20 tries")
+	mu.Lock()
+	down = false
+	mu.Unlock()
+	require.NoError(t, <-acked)
 }
