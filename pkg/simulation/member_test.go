@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/deadletter"
 	"github.com/hms-sme/policysync/pkg/delivery"
@@ -23,6 +25,7 @@ type member struct {
 	w        *service
 	place    int
 	life     int
+	clientID string
 	link     *link
 	group    atomic.Pointer[kafka.Group]
 	engine   *delivery.Engine
@@ -44,12 +47,12 @@ func (w *service) launch(at int) {
 	}
 	w.lives++
 	m := &member{
-		reader: reader{s: w.stage}, w: w, place: at, life: w.lives, link: newLink(w.stage, w.net, w.lives), newest: map[int]map[flight]int64{}, anew: map[int]bool{},
+		reader: reader{s: w.stage}, w: w, place: at, life: w.lives, link: newLink(w.stage, w.net, w.lives), newest: map[int]map[flight]int64{}, anew: map[int]bool{}, clientID: fmt.Sprintf("member%d-%d", at, w.lives),
 	}
 	w.links = append(w.links, m.link)
 	log := slog.New(&ear{level: slog.LevelInfo, heard: m.heard})
 	config := kafka.Config{
-		Brokers: w.brokers, Group: group, Topics: []string{topic}, ClientID: fmt.Sprintf("member%d-%d", at, w.lives),
+		Brokers: w.brokers, Group: group, Topics: []string{topic}, ClientID: m.clientID,
 		SessionTimeout: session, GroupProtocol: w.protocol, Dial: m.link.dial,
 	}
 	if w.static {
@@ -104,6 +107,7 @@ func (m *member) end(orderly bool) {
 	w.mu.Unlock()
 	if !orderly {
 		m.link.end()
+		w.in(2*session, func() { w.ends.Go(m.expire) })
 	}
 	w.ends.Go(func() {
 		m.group.Load().Stop(false)
@@ -117,6 +121,26 @@ func (m *member) end(orderly bool) {
 		}
 		w.note("member %d life %d is gone", m.place, m.life)
 	})
+}
+
+// expire takes the member, which was killed, out of a classic group that has not noticed
+// by then: a cluster in memory does not when it is killed while it joins.
+func (m *member) expire() {
+	w := m.w
+	info := w.cluster.GroupInfo(group)
+	if info == nil || w.protocol != "classic" {
+		return
+	}
+	c := w.client()
+	defer c.Close()
+	for _, other := range info.Members {
+		if other.ClientID == m.clientID {
+			req := kmsg.NewPtrLeaveGroupRequest()
+			req.Group = group
+			req.Members = []kmsg.LeaveGroupRequestMember{{MemberID: other.MemberID, InstanceID: other.InstanceID}}
+			_ = must(req.RequestWith(context.Background(), c))
+		}
+	}
 }
 
 // heard listens to the log of the process.

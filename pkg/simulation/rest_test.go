@@ -48,6 +48,7 @@ func (w *service) heal(rest func()) {
 	until := time.Now().Add(time.Hour)
 	var look func()
 	look = func() {
+		info := w.cluster.GroupInfo(group)
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		behind := w.behind()
@@ -55,6 +56,7 @@ func (w *service) heal(rest func()) {
 		case behind == "":
 			rest()
 		case time.Now().After(until):
+			w.note("the group is %+v", info)
 			w.check.fail("an hour after the last trouble, %s", behind)
 		default:
 			w.in(time.Second, look)
