@@ -119,6 +119,8 @@ func Join(c Config, g GroupConfig) (*Group, error) {
 		kgo.SessionTimeout(c.SessionTimeout),
 		kgo.HeartbeatInterval(c.HeartbeatInterval()),
 		kgo.RebalanceTimeout(RebalanceTimeout),
+		// With the classic protocol a member finds out that a topic has more partitions.
+		kgo.MetadataMaxAge(10 * time.Second),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.WithHooks(group.session),

@@ -52,6 +52,22 @@ func TestStartAtATime(t *testing.T) {
 	require.Contains(t, m.log.String(), "this partition is new to the group")
 }
 
+// A partition that a topic gains is read while the group goes on, from its beginning.
+func TestAddedPartitionIsRead(t *testing.T) {
+	protocols(t, func(t *testing.T, protocol memberOption) {
+		c := newCluster(t, 1)
+		c.publish(0, "a")
+		target := newRecorder()
+		c.join(map[string]*recorder{"target": target}, protocol)
+		c.settled()
+		_, err := c.admin().adm.CreatePartitions(t.Context(), 1, topic)
+		require.NoError(t, err)
+		c.writer.PurgeTopicsFromProducing(topic)
+		c.publish(1, "b", "c")
+		eventually(t, "the new partition is read", func() bool { n, _ := target.arrived(); return n == 3 })
+	})
+}
+
 // A target that is new to a group is back-filled while the others go on.
 func TestNewTargetIsBackFilled(t *testing.T) {
 	protocols(t, func(t *testing.T, protocol memberOption) {
