@@ -235,7 +235,8 @@ func (g *Group) assign(a *assignment, others *census, as delivery.Assignment) er
 	}
 	a.p, a.r = p, r
 	from, epoch := p.Start()
-	g.log.Info("partition assigned", "topic", as.Topic, "partition", as.Partition, "committed", as.Committed, "start", from)
+	_, generation := g.member.GroupMetadata()
+	g.log.Info("partition assigned", "topic", as.Topic, "partition", as.Partition, "committed", as.Committed, "start", from, "generation", generation)
 	r.take, r.diverge = p.Take, p.Diverge
 	g.feed.add(a.id, r, from, epoch)
 	return nil
