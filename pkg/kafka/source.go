@@ -37,9 +37,11 @@ func (s source) EpochEnd(ctx context.Context, epoch int32) (int64, error) {
 
 // OffsetAt implements [delivery.Source].
 func (s source) OffsetAt(ctx context.Context, at time.Time) (int64, error) {
-	offsets, err := s.g.admin.ListOffsetsAfterMilli(ctx, at.UnixMilli(), s.a.id.topic)
-	o, err := listed(offsets, err, s.a.id)
-	return o.Offset, err
+	found, err := s.g.offset(ctx, s.a.id, at.UnixMilli())
+	if err == nil && found.Offset < 0 { // nothing is newer
+		found, err = s.g.offset(ctx, s.a.id, atEnd)
+	}
+	return found.Offset, err
 }
 
 // Resume implements [delivery.Source].
@@ -50,20 +52,34 @@ func (s source) Diverged(cause error) {
 	s.g.restarts.Go(func() { s.g.restart(s, cause) })
 }
 
-// listed picks one partition from a list of offsets.
-func listed(offsets kadm.ListedOffsets, err error, id partition) (kadm.ListedOffset, error) {
-	o, ok := offsets.Lookup(id.topic, id.id)
+// What offset may be asked for besides a time in milliseconds.
+const (
+	atStart = -2
+	atEnd   = -1
+)
+
+// offset asks for one offset of one partition. It asks the partition's leader alone:
+// another broker that is away is no reason to wait.
+func (g *Group) offset(ctx context.Context, id partition, at int64) (found kmsg.ListOffsetsResponseTopicPartition, err error) {
+	p := kmsg.NewListOffsetsRequestTopicPartition()
+	p.Partition, p.Timestamp = id.id, at
+	t := kmsg.NewListOffsetsRequestTopic()
+	t.Topic, t.Partitions = id.topic, append(t.Partitions, p)
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, g.member)
 	switch {
 	case err != nil:
-	case !ok:
-		err = errors.New("partition has none")
+	case len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1:
+		err = errors.New("the answer is not about the partition")
 	default:
-		err = o.Err
+		found = resp.Topics[0].Partitions[0]
+		err = kerr.ErrorForCode(found.ErrorCode)
 	}
 	if err != nil {
-		return o, fmt.Errorf("list offsets: %w", err)
+		err = fmt.Errorf("list offsets: %w", err)
 	}
-	return o, nil
+	return found, err
 }
 
 // survey completes an assignment with what the cluster knows of the partition.
@@ -77,13 +93,11 @@ func (g *Group) survey(ctx context.Context, a *delivery.Assignment) error {
 	}
 	a.TopicID = event.TopicID(topics[a.Topic].ID)
 	id := partition{a.Topic, a.Partition}
-	offsets, err := g.admin.ListStartOffsets(ctx, a.Topic)
-	start, err := listed(offsets, err, id)
+	start, err := g.offset(ctx, id, atStart)
 	if err != nil {
 		return err
 	}
-	offsets, err = g.admin.ListEndOffsets(ctx, a.Topic)
-	end, err := listed(offsets, err, id)
+	end, err := g.offset(ctx, id, atEnd)
 	if err != nil {
 		return err
 	}

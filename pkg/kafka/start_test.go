@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/hms-sme/policysync/pkg/checkpoint"
 	"github.com/hms-sme/policysync/pkg/delivery"
@@ -66,6 +68,27 @@ func TestAddedPartitionIsRead(t *testing.T) {
 		c.publish(1, "b", "c")
 		eventually(t, "the new partition is read", func() bool { n, _ := target.arrived(); return n == 3 })
 	})
+}
+
+// A leader that is away keeps the member from its own partitions alone.
+func TestAssignmentAsksTheLeaderOfThePartitionAlone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	c.publish(0, "a", "b")
+	c.ControlKey(int16(kmsg.ListOffsets), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		for _, asked := range r.(*kmsg.ListOffsetsRequest).Topics {
+			for _, p := range asked.Partitions {
+				if asked.Topic == topic && p.Partition == 1 {
+					return nil, errors.New("the leader of partition 1 is away"), true
+				}
+			}
+		}
+		return nil, nil, false
+	})
+	target := newRecorder()
+	c.join(map[string]*recorder{"target": target})
+	eventually(t, "partition 0 is read", func() bool { n, _ := target.arrived(); return n == 2 })
 }
 
 // A target that is new to a group is back-filled while the others go on.
