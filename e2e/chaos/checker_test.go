@@ -5,8 +5,8 @@ package chaos
 import (
 	"fmt"
 	"slices"
-	"strings"
-	"time"
+
+	"github.com/hms-sme/policysync/pkg/checkpoint"
 )
 
 // finding is one promise broken.
@@ -19,10 +19,13 @@ const (
 	overwrote  = "overwrote"  // an older version was applied after the newest
 	misordered = "misordered" // a version arrived before an older one had settled
 	together   = "together"   // two requests of a key at a time
-	repeated   = "repeated"   // an arrival more than the faults explain
+	repeated   = "repeated"   // an arrival more than promise 4 allows
+	unfenced   = "unfenced"   // an arrival from a member after another had its partition
+	altered    = "altered"    // an arrival that is not the event that its idempotency key names
+	unproven   = "unproven"   // a receipt that names what the target does not have
 	unearned   = "unearned"   // a dead letter that nothing explains
 	early      = "early"      // a commit of what had not settled
-	backward   = "backward"   // a commit below an older one
+	backward   = "backward"   // a commit that takes back what an older one held settled
 )
 
 // check judges a history.
@@ -31,7 +34,9 @@ func (h *history) check() (findings []finding) {
 		findings = append(findings, finding{stuck, h.stuck})
 	}
 	for _, l := range h.lanes() {
-		for _, rule := range []func() []finding{l.checkCommits, l.checkOrder, l.checkRepeats, l.checkLetters, l.checkEnd} {
+		for _, rule := range []func() []finding{
+			l.checkCommits, l.checkTaken, l.checkOrder, l.checkContent, l.checkRepeats, l.checkFence, l.checkLetters, l.checkReceipts, l.checkEnd,
+		} {
 			findings = append(findings, rule()...)
 		}
 	}
@@ -42,15 +47,10 @@ func (l *lane) finding(rule string, offset int64, format string, args ...any) fi
 	return finding{rule, fmt.Sprintf("%s/%d/%d: ", l.target, l.partition, offset) + fmt.Sprintf(format, args...)}
 }
 
-// checkCommits: what a commit holds settled had settled when the commit was seen, and
-// no commit takes back an older one.
+// checkCommits: what a commit holds settled had settled when the commit was seen.
 func (l *lane) checkCommits() (findings []finding) {
-	reported, highest := int64(-1), int64(0)
+	reported := int64(-1)
 	for _, c := range l.commits {
-		if c.offset < highest {
-			findings = append(findings, l.finding(backward, c.offset, "committed after %d", highest))
-		}
-		highest = max(highest, c.offset)
 		for _, r := range c.holds(l.target) {
 			for o := max(r.From, 0); o < r.To; o++ {
 				if o > reported && (o >= int64(len(l.records)) || l.settled[o].After(c.seen)) {
@@ -64,8 +64,26 @@ func (l *lane) checkCommits() (findings []finding) {
 	return findings
 }
 
+// checkTaken: no commit takes back what an older one held settled for a target.
+func (l *lane) checkTaken() (findings []finding) {
+	var before []checkpoint.Run
+	for _, c := range l.commits {
+		now := c.holds(l.target)
+		for _, r := range before {
+			if !slices.ContainsFunc(now, func(n checkpoint.Run) bool { return n.From <= r.From && n.To >= r.To }) {
+				findings = append(findings, l.finding(backward, r.From, "up to %d was committed as settled; not so at %s: next %d, runs %v",
+					r.To, stamp(c.seen), c.next(l.target), now))
+			}
+		}
+		before = slices.DeleteFunc(now, func(r checkpoint.Run) bool { return r.From == r.To })
+	}
+	return findings
+}
+
 // checkOrder: a version arrives only when all older ones of its key have settled, and
-// one request of a key is under way at a time, unless whoever made the first is gone.
+// one request of a key is under way at a time, unless whoever made the first has given
+// it up, is dead or stands still. A version that gave way to a newer one does not arrive
+// after that one.
 func (l *lane) checkOrder() (findings []finding) {
 	owed := map[string][]record{} // by key, ascending, those that may not have settled yet
 	for _, r := range l.records {
@@ -82,75 +100,51 @@ func (l *lane) checkOrder() (findings []finding) {
 			findings = append(findings, l.finding(misordered, a.offset, "arrived at %s, before %d had settled; %s", stamp(a.begun), o, l.account(o)))
 			owed[key] = owed[key][1:]
 		}
-		if p, ok := previous[key]; ok && a.begun.Before(p.ended) && !p.gone && !l.orphaned(p) && !l.orphaned(a) {
+		p, ok := previous[key]
+		if ok && a.begun.Before(p.ended) && !l.unlearnt(p) && !l.halted(p.member, a.begun) {
 			findings = append(findings, l.finding(together, a.offset, "arrived at %s while %d was under way; %s; %s",
 				stamp(a.begun), p.offset, l.account(p.offset), l.account(a.offset)))
 		}
-		if p, ok := previous[key]; !ok || a.ended.After(p.ended) {
+		if !ok || a.ended.After(p.ended) {
 			previous[key] = a
 		}
-	}
-	return findings
-}
-
-// checkRepeats: what has been delivered comes again only if its outcome was never
-// learnt, or if its member was disturbed before it could commit. Nothing comes again
-// that was committed. The requests of a member that has lost its partition without
-// knowing are an account of their own: they were on their way.
-func (l *lane) checkRepeats() (findings []finding) {
-	for o, as := range l.delivered() {
-		for i, a := range as {
-			first := slices.IndexFunc(as[:i], arrival.settles)
-			if first < 0 || l.orphaned(a) {
-				continue
-			}
-			if l.committed[o].Before(a.begun) {
-				findings = append(findings, l.finding(repeated, o, "committed at %s; %s", stamp(l.committed[o]), l.account(o)))
-			} else if p := as[first]; !l.unlearnt(p) && !l.disturbed(p, p.begun, p.ended.Add(recovery)) {
-				findings = append(findings, l.finding(repeated, o, "nobody was disturbed; %s", l.account(o)))
+		x := l.tenure(a)
+		if ok && l.conflates() && a.offset < p.offset && x == l.tenure(p) {
+			findings = append(findings, l.finding(misordered, a.offset, "arrived at %s, after %d from the same member; %s; %s",
+				stamp(a.begun), p.offset, l.account(p.offset), l.account(a.offset)))
+		}
+		for n := l.newer[a.offset]; n >= 0; n = l.newer[n] {
+			if l.committed[n].Before(x.from) {
+				findings = append(findings, l.finding(misordered, a.offset, "arrived though %d of its key had been committed as settled when its member began; %s", n, l.account(a.offset)))
+				break
 			}
 		}
 	}
 	return findings
 }
 
-// unlearnt reports whether the client may not have got the answer: the link was cut
-// or slow within the time that an attempt may take.
-func (l *lane) unlearnt(a arrival) bool {
-	return a.gone || l.struck(a.ended.Add(-attemptTimeout), a.begun.Add(attemptTimeout), func(i *incident) bool { return i.on == l.target })
-}
-
-// orphaned reports whether the member that made the request was killed, stopped or
-// cut off from Kafka around that time, so that another may have its partition.
-func (l *lane) orphaned(a arrival) bool {
-	return l.disturbed(a, a.begun.Add(-recovery), a.ended.Add(attemptTimeout))
-}
-
-// recovery is how long the group needs to get over a disturbance: the session of a
-// member ends, the others join again, and none of them can commit meanwhile.
-const recovery = sessionTimeout + 3*time.Second
-
-// disturbed reports whether the member that made the request was, within the given time.
-func (l *lane) disturbed(a arrival, from, to time.Time) bool {
-	slot, _, _ := strings.Cut(a.member, ".")
-	return l.struck(from, to, func(i *incident) bool {
-		switch i.on {
-		case slot:
-			return i.kind == kill || i.kind == freeze
-		case side(a.member):
-			return true
+// checkContent: whatever arrives is the event at the offset that its idempotency key
+// names, each time.
+func (l *lane) checkContent() (findings []finding) {
+	for _, a := range l.arrivals {
+		r, title := l.records[a.offset], ""
+		if r.kind != tombstone {
+			title = fmt.Sprintf("%s v%d", r.kind, r.version)
 		}
-		return strings.HasPrefix(i.on, "broker")
-	})
+		id := fmt.Sprintf("%s/%d/%d/%s", l.topicID, l.partition, a.offset, l.target)
+		if a.id != id || a.key != r.key || a.title != title {
+			findings = append(findings, l.finding(altered, a.offset, "%s sent %q of %s as %s; %s", a.member, a.title, a.key, a.id, l.account(a.offset)))
+		}
+	}
+	return findings
 }
 
 // checkLetters: a record that nobody can read has a letter and no other has; a
 // delivery has one if the target refused it, or failed it as often as it may.
 func (l *lane) checkLetters() (findings []finding) {
-	by := l.delivered()
 	for _, x := range l.letters {
 		kind, failed := l.records[x.offset].kind, 0
-		for _, a := range by[x.offset] {
+		for _, a := range l.by[x.offset] {
 			if !a.settles() && a.begun.Before(x.written) {
 				failed++
 			}
@@ -179,21 +173,32 @@ func (l *lane) checkEnd() (findings []finding) {
 	if !l.last {
 		return nil // the commits have been checked, and the rest came again
 	}
-	newest := map[string]arrival{}
-	for _, a := range l.arrivals {
-		if a.applied {
-			newest[l.records[a.offset].key] = a
-		}
-	}
+	newest := l.newest()
 	for o, t := range l.settled {
 		if t.Equal(never) {
 			findings = append(findings, l.finding(lost, int64(o), "%s", l.account(int64(o))))
 		}
-		if a, ok := newest[l.records[o].key]; ok && a.offset < int64(o) && t != always && !l.lettered(int64(o)) && !l.orphaned(a) {
+		if l.conflates() && l.newer[o] >= 0 {
+			continue
+		}
+		if a, ok := newest[l.records[o].key]; ok && a.offset < int64(o) && t != always && !l.lettered(int64(o)) &&
+			!l.unlearnt(a) && !l.halted(a.member, a.ended) {
 			findings = append(findings, l.finding(overwrote, a.offset, "applied after %d; %s", o, l.account(a.offset)))
 		}
 	}
 	return findings
+}
+
+// newest is what the target has of each key: what was applied last.
+func (l *lane) newest() map[string]arrival {
+	newest := map[string]arrival{}
+	for _, a := range l.arrivals {
+		key := l.records[a.offset].key
+		if p, ok := newest[key]; a.applied && (!ok || a.ended.After(p.ended)) {
+			newest[key] = a
+		}
+	}
+	return newest
 }
 
 func (l *lane) lettered(offset int64) bool {
@@ -205,14 +210,15 @@ func (l *lane) lettered(offset int64) bool {
 	return false
 }
 
-// checkDatabase: the guarded target ends as if each change had arrived once.
+// checkDatabase: the guarded target ends as if each change had arrived once, and its
+// receipts name what it has.
 func (h *history) checkDatabase() (findings []finding) {
 	type state struct {
 		version            int64
 		partitions         map[int32]bool
 		deleted, ambiguous bool
 	}
-	want := map[string]*state{}
+	want, receipts := map[string]*state{}, h.holding(h.guarded)
 	given := map[position]bool{}
 	for _, x := range h.letters {
 		if x.target == h.guarded || x.target == "" {
@@ -241,6 +247,8 @@ func (h *history) checkDatabase() (findings []finding) {
 			findings = append(findings, finding{overwrote, fmt.Sprintf("database: %s is at %d but was deleted by %d", key, got, s.version)})
 		case !s.deleted && got != s.version:
 			findings = append(findings, finding{lost, fmt.Sprintf("database: %s is at %d, not at %d", key, got, s.version)})
+		case receipts[key] == nil || receipts[key].Deleted != s.deleted || !s.deleted && receipts[key].Version != got:
+			findings = append(findings, finding{unproven, fmt.Sprintf("database: %s is at %d, deleted %t; the receipt is %+v", key, got, s.deleted, receipts[key])})
 		}
 	}
 	return findings

@@ -11,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/hms-sme/policysync/pkg/checkpoint"
-	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // commit is what the group had committed for a partition, first seen by a request
@@ -25,11 +24,6 @@ type commit struct {
 
 // watch reads the commits until ctx ends, each as soon as it is there.
 func (w *world) watch(ctx context.Context) ([]commit, error) {
-	topics, err := w.adm.ListTopics(ctx, w.topic)
-	if err != nil {
-		return nil, err
-	}
-	id := event.TopicID(topics[w.topic].ID)
 	var commits []commit
 	last := map[int32]kadm.Offset{}
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -53,7 +47,7 @@ func (w *world) watch(ctx context.Context) ([]commit, error) {
 			}
 			last[p] = o.Offset
 			c := commit{partition: p, seen: seen, offset: o.At}
-			cp, err := checkpoint.Decode(o.Metadata, o.At, id)
+			cp, err := checkpoint.Decode(o.Metadata, o.At, w.topicID)
 			if err != nil && !errors.Is(err, checkpoint.ErrEmpty) {
 				return nil, fmt.Errorf("commit %d of partition %d: %w", o.At, p, err)
 			}

@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ import (
 type incident struct {
 	fault
 	from, to time.Time
+	process  string // the member's that is struck
 }
 
 // runner brings a schedule about, one step at a time.
@@ -107,7 +109,7 @@ func (r *runner) begin(f *incident) {
 		_, err := r.adm.CreatePartitions(r.t.Context(), 2, r.topic)
 		require.NoError(r.t, err)
 	case f.kind == addTarget:
-		r.late = true
+		r.more = true
 		r.configure()
 		r.roll()
 	case f.kind == rewind:
@@ -145,6 +147,7 @@ func (r *runner) end(f *incident) {
 // disturb begins a fault of a member.
 func (r *runner) disturb(f *incident) {
 	m := r.member(f.fault)
+	f.process = m.process()
 	switch f.kind {
 	case kill:
 		m.kill()
@@ -192,8 +195,9 @@ func (r *runner) rewind() {
 	}
 	// A static member is counted until its session ends.
 	require.Eventually(r.t, func() bool {
-		groups, err := r.adm.DescribeGroups(r.t.Context(), r.topic)
-		return err == nil && len(groups[r.topic].Members) == 0
+		classic, err := r.adm.DescribeGroups(r.t.Context(), r.topic)
+		newer, err2 := r.adm.DescribeConsumerGroups(r.t.Context(), r.topic) // of KIP-848
+		return errors.Join(err, err2) == nil && len(classic[r.topic].Members)+len(newer[r.topic].Members) == 0
 	}, 30*time.Second, 100*time.Millisecond)
 	r.reset = time.Now()
 	require.NoError(r.t, script("groups", "--group", r.topic, "--topic", r.topic, "--reset-offsets", "--to-earliest", "--execute"))

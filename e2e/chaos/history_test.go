@@ -15,11 +15,17 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/hms-sme/policysync/pkg/receipt"
 )
 
 // history is what happened in a run, for the checker to judge.
 type history struct {
+	protocol  string             // of the group
+	topicID   string             // of the source topic, as it begins each idempotency key
 	records   map[int32][]record // by partition, each at the index of its offset
+	tenures   map[int32][]*tenure
+	held      []*receipt.Receipt // what the receipts said, in their order
 	arrivals  map[string][]arrival
 	letters   []letter
 	commits   []commit
@@ -41,6 +47,7 @@ type record struct {
 	position
 	key, kind string
 	version   int64
+	written   time.Time
 }
 
 // letter is one record of the dead-letter topic.
@@ -75,7 +82,7 @@ func (w *world) readRecords() map[int32][]record {
 		require.NoError(w.t, err)
 		require.Len(w.t, records[r.Partition], int(r.Offset), "the log has a gap")
 		records[r.Partition] = append(records[r.Partition],
-			record{position{r.Partition, r.Offset}, string(r.Key), header(r, "kind"), version})
+			record{position{r.Partition, r.Offset}, string(r.Key), header(r, "kind"), version, r.Timestamp})
 	}
 	return records
 }

@@ -33,6 +33,30 @@ func (l *lane) account(offset int64) string {
 	return strings.Join(lines, ", ")
 }
 
+// row is a run's line of the table in docs/chaos.md.
+func (h *history) row(seed uint64, duration time.Duration, findings []finding) string {
+	events, pushes, repeats := 0, 0, 0
+	for _, records := range h.records {
+		events += len(records)
+	}
+	for _, arrivals := range h.arrivals {
+		pushes += len(arrivals)
+	}
+	for _, l := range h.lanes() {
+		repeats += len(l.repeats())
+	}
+	found := map[string]int{}
+	for _, f := range findings {
+		found[f.rule]++
+	}
+	result := "nothing"
+	if len(found) > 0 {
+		result = counts(found)
+	}
+	return fmt.Sprintf("| %d, %s | %s | %d | %d | %d | %d | %d | %s |",
+		seed, duration, h.protocol, len(h.incidents), events, pushes, repeats, len(h.letters), result)
+}
+
 // report prints the figures of a run.
 func (h *history) report() string {
 	var b strings.Builder
@@ -43,7 +67,7 @@ func (h *history) report() string {
 			events++
 		}
 	}
-	fmt.Fprintf(&b, "events %d %s\n", events, counts(kinds))
+	fmt.Fprintf(&b, "protocol %s, events %d %s\n", h.protocol, events, counts(kinds))
 	faults := map[string]int{}
 	for _, i := range h.incidents {
 		subject, _, _ := strings.Cut(i.on, "-")
@@ -51,56 +75,97 @@ func (h *history) report() string {
 	}
 	fmt.Fprintf(&b, "faults %d %s\n", len(h.incidents), counts(faults))
 	for _, target := range slices.Sorted(maps.Keys(h.arrivals)) {
-		answers, seen, again := map[string]int{}, map[position]bool{}, 0
-		var applied int
+		answers, applied := map[string]int{}, 0
 		for _, a := range h.arrivals[target] {
 			answers[fmt.Sprint(a.status)]++
-			if !a.applied {
-				continue
+			if a.applied {
+				applied++
 			}
-			applied++
-			if seen[a.position] {
-				again++
-			}
-			seen[a.position] = true
 		}
-		fmt.Fprintf(&b, "%-8s requests %d %s, applied %d, of these repeats %d\n", target, len(h.arrivals[target]), counts(answers), applied, again)
+		fmt.Fprintf(&b, "%-8s requests %d %s, applied %d\n", target, len(h.arrivals[target]), counts(answers), applied)
 	}
+	b.WriteString(h.reportRepeats())
 	causes := map[string]int{}
 	for _, x := range h.letters {
 		target, _, _ := strings.Cut(x.target, "_")
 		causes[strings.TrimSpace(target+" "+x.class)+" "+h.records[x.partition][x.offset].kind]++
 	}
 	fmt.Fprintf(&b, "letters %d %s\n", len(h.letters), counts(causes))
-	fmt.Fprintf(&b, "commits seen %d\n", len(h.commits))
-	if takeovers := h.takeovers(); len(takeovers) > 0 {
-		slices.Sort(takeovers)
-		fmt.Fprintf(&b, "partitions taken over after kill -9: %d, half within %.1fs, all within %.1fs\n",
-			len(takeovers), takeovers[len(takeovers)/2].Seconds(), takeovers[len(takeovers)-1].Seconds())
-	}
+	fmt.Fprintf(&b, "commits seen %d, receipts of what a target has %d\n", len(h.commits), len(h.held))
+	alone, amid := h.takeovers()
+	within(&b, "with no other fault of a member or of Kafka", alone)
+	within(&b, "amid others", amid)
 	return b.String()
 }
 
-// takeovers are the times from the kill -9 of a member to the next arrival, from
-// another process, of each partition that it had.
-func (h *history) takeovers() (times []time.Duration) {
-	arrivals := slices.SortedFunc(slices.Values(h.arrivals["steady"]), func(a, b arrival) int { return a.begun.Compare(b.begun) })
-	for _, i := range h.incidents {
-		if i.kind != kill || !strings.HasPrefix(i.on, "member") {
+// within prints how long partitions took to be taken over.
+func within(b *strings.Builder, when string, times []time.Duration) {
+	if n := len(times); n > 0 {
+		slices.Sort(times)
+		fmt.Fprintf(b, "taken over after kill -9 %s: %d partitions, half within %.1fs, all within %.1fs\n",
+			when, n, times[n/2].Seconds(), times[n-1].Seconds())
+	}
+}
+
+// reportRepeats tells why things came again, how many deliveries, and how long ago the
+// first had settled when its member ended.
+func (h *history) reportRepeats() string {
+	n, oldest := map[string]int{}, map[string]time.Duration{}
+	superseded, pushed := 0, 0
+	for _, l := range h.lanes() {
+		for _, r := range l.repeats() {
+			n[r.why]++
+			oldest[r.why] = max(oldest[r.why], r.age)
+		}
+		if !l.conflates() {
 			continue
 		}
-		owner, next := map[int32]string{}, map[int32]bool{}
-		for _, a := range arrivals {
-			switch o := owner[a.partition]; {
-			case a.begun.Before(i.from):
-				owner[a.partition] = a.member
-			case strings.HasPrefix(o, i.on+".") && a.member != o && !next[a.partition]:
-				next[a.partition] = true
-				times = append(times, a.begun.Sub(i.from))
+		for o := range l.records {
+			switch {
+			case len(l.by[int64(o)]) > 0:
+				pushed++
+			case !l.lettered(int64(o)):
+				superseded++
 			}
 		}
 	}
-	return times
+	var b strings.Builder
+	for _, why := range slices.Sorted(maps.Keys(n)) {
+		fmt.Fprintf(&b, "repeats  %d %s", n[why], why)
+		if age := oldest[why]; age > 0 {
+			fmt.Fprintf(&b, ", which had settled at most %.1fs before", age.Seconds())
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "conflated: %d events pushed, %d superseded\n", pushed, superseded)
+	return b.String()
+}
+
+// takeovers are the times from the kill -9 of a member to the next tenure of each
+// partition that it had: those in which nothing else befell a member or Kafka, from a
+// session before the kill on, and the others.
+func (h *history) takeovers() (alone, amid []time.Duration) {
+	for _, i := range h.incidents {
+		if i.kind != kill || i.process == "" {
+			continue
+		}
+		for _, tenures := range h.tenures {
+			for n, x := range tenures {
+				if x.process != i.process || !x.to.Equal(never) || n+1 == len(tenures) {
+					continue
+				}
+				until := tenures[n+1].from
+				if slices.ContainsFunc(h.incidents, func(j *incident) bool {
+					return j != i && j.disturbs() && j.from.Before(until) && j.to.After(i.from.Add(-sessionTimeout))
+				}) {
+					amid = append(amid, until.Sub(i.from))
+				} else {
+					alone = append(alone, until.Sub(i.from))
+				}
+			}
+		}
+	}
+	return alone, amid
 }
 
 func counts(m map[string]int) string {

@@ -61,7 +61,7 @@ const (
 	sluggish   = "sluggish"   // a target needs 100 to 700 ms for an answer
 	evolve     = "evolve"     // events of a new compatible schema from now on
 	partitions = "partitions" // two partitions more
-	addTarget  = "add-target" // rolling restart with one more target
+	addTarget  = "add-target" // rolling restart with two more targets: one starts now, one with the log
 	rewind     = "rewind"     // Kafka's own offset reset, on the stopped group
 )
 
@@ -75,15 +75,20 @@ var kinds = []chance{
 	{kill, []string{"broker-1", "broker-2", "broker-3"}, 3, time.Second, 5 * time.Second},
 	{cut, []string{"kafka-a", "kafka-b"}, 4, time.Second, sessionTimeout + 4*time.Second},
 	{slow, []string{"kafka-a", "kafka-b"}, 2, 2 * time.Second, 6 * time.Second},
-	{cut, []string{"steady", "rough", "picky", "database"}, 6, 500 * time.Millisecond, 4 * time.Second},
-	{slow, []string{"rough", "picky", "database"}, 3, time.Second, 4 * time.Second},
+	{cut, []string{"steady", "rough", "picky", "newest", "database"}, 6, 500 * time.Millisecond, 4 * time.Second},
+	{slow, []string{"rough", "picky", "newest", "database"}, 3, time.Second, 4 * time.Second},
 	{cut, []string{"registry"}, 2, time.Second, 6 * time.Second},
-	{errors500, []string{"rough", "picky"}, 3, time.Second, 4 * time.Second},
-	{unready, []string{"rough", "picky"}, 3, time.Second, 6 * time.Second},
+	{errors500, []string{"rough", "picky", "newest"}, 3, time.Second, 4 * time.Second},
+	{unready, []string{"rough", "picky", "newest"}, 4, time.Second, 6 * time.Second},
 	{throttle, []string{"rough"}, 2, time.Second, 3 * time.Second},
-	{hang, []string{"rough", "picky"}, 3, time.Second, 4 * time.Second},
-	{slam, []string{"rough", "picky"}, 3, 500 * time.Millisecond, 2 * time.Second},
-	{sluggish, []string{"steady", "rough", "picky"}, 4, time.Second, 5 * time.Second},
+	{hang, []string{"rough", "picky", "newest"}, 3, time.Second, 4 * time.Second},
+	{slam, []string{"rough", "picky", "newest"}, 3, 500 * time.Millisecond, 2 * time.Second},
+	{sluggish, []string{"steady", "rough", "picky", "newest"}, 5, time.Second, 5 * time.Second},
+}
+
+// protocol is the group protocol of a seed: half of them take KIP-848.
+func protocol(seed uint64) string {
+	return []string{"classic", "consumer"}[rand.New(rand.NewPCG(seed, 3)).IntN(2)]
 }
 
 // draw makes the schedule of a seed: the same one each time. A subject has one fault
@@ -130,9 +135,11 @@ func draw(seed uint64, duration time.Duration) []fault {
 // hinders reports whether an operator would not begin with that in the way: a member
 // that comes or goes, or a part of Kafka that is away.
 func (f fault) hinders(operation fault) bool {
-	if f.at > operation.at+operation.length || f.at+f.length < operation.at-2*time.Second {
-		return false
-	}
+	return f.disturbs() && f.at <= operation.at+operation.length && f.at+f.length >= operation.at-2*time.Second
+}
+
+// disturbs reports whether a fault is one of a member or of Kafka.
+func (f fault) disturbs() bool {
 	subject, _, _ := strings.Cut(f.on, "-")
-	return slices.Contains([]string{"member", "broker", "kafka"}, subject)
+	return slices.Contains([]string{"member", "broker", "kafka", "group"}, subject)
 }

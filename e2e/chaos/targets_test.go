@@ -3,6 +3,7 @@
 package chaos
 
 import (
+	"encoding/json"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 type arrival struct {
 	position
 	member, key  string
+	id, title    string // the idempotency key; what the body says the policy is called
 	begun, ended time.Time
 	status       int  // what was answered; 0: nothing
 	applied      bool // the target holds it
@@ -72,11 +74,16 @@ func (s *target) book() []arrival {
 func (s *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := arrival{begun: time.Now(), member: r.Header.Get("X-Member"), key: r.Header.Get("Policysync-Key")}
 	body, err := io.ReadAll(r.Body)
-	if id := r.Header.Get("Idempotency-Key"); id == "" || err != nil {
+	if a.id = r.Header.Get("Idempotency-Key"); a.id == "" || err != nil {
 		return // a check of the connector, or a request cut short: nothing has arrived
-	} else if a.position, err = parsePosition(id); err != nil {
+	}
+	if a.position, err = parsePosition(a.id); err != nil {
 		w.WriteHeader(http.StatusNotImplemented)
 		return
+	}
+	var policy struct{ Title string }
+	if len(body) > 0 && json.Unmarshal(body, &policy) == nil {
+		a.title = policy.Title
 	}
 	s.mu.Lock()
 	fault, recovered := s.fault, s.recover
@@ -98,7 +105,7 @@ func (s *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case a.gone:
-	case strings.Contains(string(body), refused):
+	case strings.HasPrefix(a.title, refused):
 		a.status = http.StatusUnprocessableEntity
 	case fault == errors500 && rand.IntN(3) == 0:
 		a.status = http.StatusInternalServerError

@@ -18,6 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // kafkaPort is the first broker's. The brokers of this suite are its own, since it
@@ -26,19 +28,21 @@ const kafkaPort = 21092
 
 // world is everything that a run needs: brokers, links, targets, members.
 type world struct {
-	t       *testing.T
-	dir     string // logs and configs
-	id      string // of the run
-	topic   string // and group
-	kafka   *kgo.Client
-	adm     *kadm.Client
-	links   *links
-	targets map[string]*target
-	members []*member
-	stream  *stream
-	late    bool // target late is configured
-	sides   map[string]string
-	urls    map[string]string
+	t        *testing.T
+	dir      string // logs and configs
+	id       string // of the run
+	topic    string // and group
+	topicID  event.TopicID
+	protocol string // of the group
+	kafka    *kgo.Client
+	adm      *kadm.Client
+	links    *links
+	targets  map[string]*target
+	members  []*member
+	stream   *stream
+	more     bool // the targets that are added on the way are configured
+	sides    map[string]string
+	urls     map[string]string
 }
 
 // address is a server's, from what e2e/servers/all.sh printed.
@@ -62,15 +66,21 @@ func script(args ...string) error {
 func newWorld(t *testing.T, binary string, seed uint64) *world {
 	t.Helper()
 	id := fmt.Sprint(time.Now().UnixNano())
-	w := &world{t: t, dir: t.ArtifactDir(), id: id, topic: "chaos-" + id, targets: map[string]*target{}, links: newLinks(t)}
+	w := &world{
+		t: t, dir: t.ArtifactDir(), id: id, topic: "chaos-" + id, protocol: protocol(seed),
+		targets: map[string]*target{}, links: newLinks(t),
+	}
 	var err error
 	w.kafka, err = kgo.NewClient(kgo.SeedBrokers(fmt.Sprintf("127.0.0.1:%d", kafkaPort), fmt.Sprintf("127.0.0.1:%d", kafkaPort+10)),
 		kgo.MetadataMaxAge(2*time.Second), kgo.MetadataMinAge(100*time.Millisecond))
 	require.NoError(t, err)
 	t.Cleanup(w.kafka.Close)
 	w.adm = kadm.NewClient(w.kafka)
-	_, err = w.adm.CreateTopic(t.Context(), 6, 3, nil, w.topic)
+	created, err := w.adm.CreateTopic(t.Context(), 6, 3, nil, w.topic)
 	require.NoError(t, err)
+	w.topicID = event.TopicID(created.ID)
+	t.Cleanup(w.clear)
+	w.setTimes()
 	w.stream = newStream(t, w, seed)
 
 	w.sides = map[string]string{"a": w.links.addKafka("a"), "b": w.links.addKafka("b")}
@@ -78,7 +88,7 @@ func newWorld(t *testing.T, binary string, seed uint64) *world {
 		"registry": w.links.behind("registry", address(t, "REGISTRY")),
 		"database": w.links.behind("database", address(t, "POSTGRES")),
 	}
-	for _, name := range []string{"steady", "rough", "picky", "late"} {
+	for _, name := range []string{"steady", "rough", "picky", "newest", "late", "past"} {
 		w.targets[name] = newTarget(t)
 		w.urls[name] = w.links.behind(name, w.targets[name].url)
 	}
@@ -97,12 +107,26 @@ func newWorld(t *testing.T, binary string, seed uint64) *world {
 	return w
 }
 
+// topics are those of a run.
+func (w *world) topics() []string {
+	return []string{w.topic, w.topic + "-letters", w.topic + ".receipts", w.topic + ".control"}
+}
+
+// clear deletes them: with each that is left behind a broker needs longer to come back.
+func (w *world) clear() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if _, err := w.adm.DeleteTopics(ctx, w.topics()...); err != nil {
+		w.t.Logf("delete the topics: %v", err)
+	}
+}
+
 // known reports whether each broker knows the topics: a member that asks one that
 // does not refuses to start.
 func (w *world) known() bool {
 	for node := range brokers {
 		req := kmsg.NewPtrMetadataRequest()
-		for _, name := range []string{w.topic, w.topic + "-letters"} {
+		for _, name := range w.topics() {
 			topic := kmsg.NewMetadataRequestTopic()
 			topic.Topic = &name
 			req.Topics = append(req.Topics, topic)
@@ -115,14 +139,29 @@ func (w *world) known() bool {
 	return true
 }
 
+// setTimes gives the group the session timeout of the members' config: with KIP-848
+// the broker decides about it.
+func (w *world) setTimes() {
+	w.t.Helper()
+	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	group := kmsg.NewIncrementalAlterConfigsRequestResource()
+	group.ResourceType, group.ResourceName = kmsg.ConfigResourceTypeGroupConfig, w.topic
+	for name, d := range map[string]time.Duration{
+		"consumer.session.timeout.ms": sessionTimeout, "consumer.heartbeat.interval.ms": sessionTimeout / 10,
+	} {
+		c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+		c.Name, c.Value = name, new(strconv.FormatInt(d.Milliseconds(), 10))
+		group.Configs = append(group.Configs, c)
+	}
+	req.Resources = append(req.Resources, group)
+	resp, err := req.RequestWith(w.t.Context(), w.kafka)
+	require.NoError(w.t, err)
+	require.Zero(w.t, resp.Resources[0].ErrorCode)
+}
+
 // database is the name of the guarded target, whose guards lie in a table that all
 // tests share.
 func (w *world) database() string { return "database_" + w.id }
-
-// side is the link by which a member, or one of its processes, reaches Kafka.
-func side(member string) string {
-	return "kafka-" + string("ab"[(member[len("member-")]-'0')%2])
-}
 
 func (w *world) config(side string) string { return filepath.Join(w.dir, side+".yaml") }
 
@@ -130,7 +169,7 @@ func (w *world) config(side string) string { return filepath.Join(w.dir, side+".
 func (w *world) configure() {
 	w.t.Helper()
 	text := `
-kafka: {brokers: [@kafka], group: @topic, topics: [@topic], instance_id: "${INSTANCE:}", session_timeout: @session}
+kafka: {brokers: [@kafka], group: @topic, topics: [@topic], instance_id: "${INSTANCE:}", group_protocol: @protocol, session_timeout: @session}
 schemas: {registry: {url: "@registry"}}
 dead_letters: {topic: @topic-letters}
 health: {listen: "127.0.0.1:0"}
@@ -168,13 +207,15 @@ targets:`
     tables:
       chaos_` + w.id + `: {key: [id], version_column: version, map: {id: event.payload.policyId, title: event.payload.name}}
 `
-	if w.late {
-		text += http("late", "")
+	text += http("newest", "    deliver: latest\n    window: {deliveries: 40}\n")
+	if w.more {
+		text += http("late", "") + http("past", "    start: earliest\n")
 	}
 	for side, addresses := range w.sides {
-		r := strings.NewReplacer("@kafka", addresses, "@topic", w.topic, "@session", sessionTimeout.String(), "@attempt", attemptTimeout.String(), "@max", strconv.Itoa(maxAttempts),
+		r := strings.NewReplacer("@kafka", addresses, "@topic", w.topic, "@protocol", w.protocol, "@session", sessionTimeout.String(), "@attempt", attemptTimeout.String(), "@max", strconv.Itoa(maxAttempts),
 			"@registry", w.urls["registry"], "@database", w.urls["database"],
-			"@steady", w.urls["steady"], "@rough", w.urls["rough"], "@picky", w.urls["picky"], "@late", w.urls["late"])
+			"@steady", w.urls["steady"], "@rough", w.urls["rough"], "@picky", w.urls["picky"],
+			"@newest", w.urls["newest"], "@late", w.urls["late"], "@past", w.urls["past"])
 		require.NoError(w.t, os.WriteFile(w.config(side), []byte(r.Replace(text)), 0o600))
 	}
 }
