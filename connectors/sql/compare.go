@@ -3,7 +3,6 @@ package sql
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,7 +11,7 @@ import (
 	"github.com/hms-sme/policysync/pkg/connector"
 )
 
-var errStatements = errors.New("what a statement writes can't be read back: only tables can be compared")
+var errStatements = fmt.Errorf("%w: a statement writes it", connector.ErrNotComparable)
 
 // Compare implements [connector.Comparer]. Guards and rows are read in one
 // transaction, so that no push comes between.

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -13,9 +12,6 @@ import (
 	"github.com/hms-sme/policysync/pkg/kafka"
 	"github.com/hms-sme/policysync/pkg/verify"
 )
-
-// ErrNotComparable reports a target whose connector can't read back what it holds.
-var ErrNotComparable = errors.New("its connector can't read back what the target holds")
 
 // Discrepancy is a key, or a name that no key accounts for, at which a target differs
 // from the source.
@@ -125,7 +121,7 @@ type mapped struct {
 func (v *verifier) run(ctx context.Context) (*Verification, error) {
 	var ok bool
 	if v.comparer, ok = v.conn.(connector.Comparer); !ok {
-		return nil, fmt.Errorf("target %q (%s): %w", v.target.Name, v.target.Connector, ErrNotComparable)
+		return nil, fmt.Errorf("target %q (%s): %w", v.target.Name, v.target.Connector, connector.ErrNotComparable)
 	}
 	v.newest, v.names = verify.NewNewest(v.byOffset), map[verify.Hash]struct{}{}
 	v.newer, v.changed = map[verify.Hash]*Discrepancy{}, map[verify.Hash]struct{}{}

@@ -53,7 +53,7 @@ is deleted. The service may run meanwhile. Exits with 1 if differences are left.
 		}
 		sum, err := app.Verify(c.Context(), cfg, b.connectors, o, quiet())
 		switch {
-		case errors.Is(err, app.ErrNoTarget), errors.Is(err, app.ErrNotComparable):
+		case errors.Is(err, app.ErrNoTarget), errors.Is(err, connector.ErrNotComparable):
 			return usageError{err}
 		case err != nil:
 			return err

@@ -1,6 +1,9 @@
 package connector
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Comparer is an optional ability: to compare what the external system holds with
 // what the newest version of each key would leave there. Only the connector knows
@@ -12,10 +15,15 @@ import "context"
 // Names calls each for every name that the system holds for this target, in any
 // order, some perhaps more than once: those of [Comparison.Names]. One that can't list
 // what it holds calls it for none; what is extra is then known of deleted keys alone.
+//
+// Both fail with [ErrNotComparable] where a config leaves nothing to compare with.
 type Comparer interface {
 	Compare(ctx context.Context, ds []*Delivery) ([]Comparison, error)
 	Names(ctx context.Context, each func(name string) error) error
 }
+
+// ErrNotComparable reports that what a target holds can't be read back.
+var ErrNotComparable = errors.New("what the target holds can't be read back")
 
 // Comparison is how one key stands at the external system.
 type Comparison struct {
