@@ -41,6 +41,10 @@ test: ## Run the tests that need no server
 	go test -tags synctests -run Service ./pkg/simulation
 	cd $(EXAMPLE) && go test -mod=mod ./...
 
+.PHONY: test-duckdb
+test-duckdb: ## Run the tests of the warehouse connector with DuckDB, which wants a C++ compiler
+	CGO_ENABLED=1 go test -tags duckdb ./connectors/warehouse -rapid.checks=30
+
 # The example of a connector is a module of its own: its go.mod follows the one here.
 EXAMPLE := examples/connector
 

@@ -15,7 +15,7 @@ func clickHouseTable(t *table, modern bool) string {
 		columns[i] = c.clickHouse(modern)
 	}
 	order := slices.Concat(t.orderBy, identity[:])
-	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s) ENGINE = ReplacingMergeTree(`_ingested_at`) ORDER BY (%s)",
+	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s) ENGINE = ReplacingMergeTree(_ingested_at) ORDER BY (%s)",
 		quote(t.name), strings.Join(columns, ", "), quote(order...))
 }
 

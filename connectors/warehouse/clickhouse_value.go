@@ -143,33 +143,31 @@ func fitFloat(v any, name string) (any, error) {
 }
 
 // fitDecimal refuses what the column would round or has no digits for.
-func fitDecimal(v any, params []string) (any, error) {
-	var d decimal.Decimal
+func fitDecimal(v any, params []string) (d decimal.Decimal, err error) {
 	switch v := v.(type) {
 	case event.Decimal:
-		var err error
 		if d, err = decimal.NewFromString(v.String()); err != nil {
-			return nil, err
+			return d, err
 		}
 	case int64:
 		d = decimal.NewFromInt(v)
 	default:
-		return nil, errKind(v)
+		return d, errKind(v)
 	}
 	if len(params) != 2 {
-		return nil, fmt.Errorf("decimal has the parameters %q, want precision and scale", params)
+		return d, fmt.Errorf("decimal has the parameters %q, want precision and scale", params)
 	}
 	precision, err := strconv.Atoi(params[0])
 	if err != nil {
-		return nil, err
+		return d, err
 	}
 	scale, err := strconv.Atoi(params[1])
 	if err != nil {
-		return nil, err
+		return d, err
 	}
 	//nolint:gosec // the server's own type has at most two digits each
 	if !d.Equal(d.Truncate(int32(scale))) || d.Abs().Cmp(decimal.New(1, int32(precision-scale))) >= 0 {
-		return nil, errRange(d)
+		return d, errRange(d)
 	}
 	return d, nil
 }

@@ -174,5 +174,11 @@ func plain(v any, columnType string) string {
 		}
 		return v.UTC().Format(time.RFC3339Nano)
 	}
-	return fmt.Sprint(r.Interface())
+	printed := fmt.Sprint(r.Interface())
+	if strings.HasPrefix(columnType, "DECIMAL(") {
+		if d, err := decimal.NewFromString(printed); err == nil {
+			return d.String() // without zeros at the end
+		}
+	}
+	return printed
 }

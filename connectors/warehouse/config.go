@@ -13,8 +13,10 @@ import (
 // Config is the `warehouse` part of a target.
 type Config struct {
 	// DSN says where the warehouse is: clickhouse://USER:PASSWORD@HOST:9000/DATABASE
-	// (native protocol; ?secure=true for TLS) or sqlite://PATH. sqlite://:memory: is
-	// gone when the process ends. A DSN from a file may change while the target runs.
+	// (native protocol; ?secure=true for TLS), parquet://FOLDER for files that another
+	// warehouse loads, duckdb://PATH in a binary built for it, or sqlite://PATH.
+	// sqlite://:memory: is gone when the process ends. A DSN from a file may change
+	// while the target runs.
 	DSN connector.Secret `yaml:"dsn" required:"true"`
 	// Table is the history table. Default: the target's name in snake case, so that
 	// two targets do not share one by accident. The view of the newest versions is

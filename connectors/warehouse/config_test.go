@@ -21,11 +21,11 @@ func TestConfigMistakes(t *testing.T) {
 		"a file that is elsewhere": {Config{DSN: connector.SecretFile("/nonexistent/dsn")}, nil},
 		"no scheme": {
 			Config{DSN: connector.NewSecret("me:pass@warehouse")},
-			[]connector.Mistake{{Path: "dsn", Message: "no scheme: want clickhouse://HOST:9000/DATABASE or sqlite://PATH"}},
+			[]connector.Mistake{{Path: "dsn", Message: "no scheme: want clickhouse://HOST:9000/DATABASE, duckdb://PATH, parquet://FOLDER or sqlite://PATH"}},
 		},
 		"unknown scheme": {
 			Config{DSN: connector.NewSecret("http://me:pass@warehouse")},
-			[]connector.Mistake{{Path: "dsn", Message: `unknown scheme "http": want clickhouse://HOST:9000/DATABASE or sqlite://PATH`}},
+			[]connector.Mistake{{Path: "dsn", Message: `unknown scheme "http": want clickhouse://HOST:9000/DATABASE, duckdb://PATH, parquet://FOLDER or sqlite://PATH`}},
 		},
 		"names": {
 			Config{DSN: dsn, Table: "a.b", OrderBy: []string{"title", "nope"}, Map: &connector.Tree{Fields: []connector.Branch{

@@ -302,7 +302,7 @@ func TestE2EClickHouseEvolves(t *testing.T) {
 		return err
 	}
 	require.NoError(t, push(schemaCreate, &connector.Tree{Fields: recordColumns().Fields[:1]}))
-	require.ErrorContains(t, push(schemaCreate, recordColumns()), "ALTER TABLE `data_warehouse` ADD COLUMN `version` Nullable(Int64)")
+	require.ErrorContains(t, push(schemaCreate, recordColumns()), "ALTER TABLE \"data_warehouse\" ADD COLUMN \"version\" Nullable(Int64)")
 	require.NoError(t, push(schemaEvolve, recordColumns()))
 	var version *int64
 	require.NoError(t, server.QueryRow(t.Context(), "SELECT version FROM evolves.data_warehouse_latest").Scan(&version))

@@ -9,9 +9,11 @@ import (
 	"github.com/hms-sme/policysync/pkg/connector"
 )
 
-// engine is a database that can hold a history table. Its errors carry their class.
+// engine is what can hold a history table. Its errors carry their class.
 //
-// insert is one commit: it takes all rows, each with its source position, or none.
+// insert is one commit: it takes all rows, each with its source position, or none. One
+// that cannot take rows of several partitions at once may leave some behind an error:
+// they come again, and collapse.
 type engine interface {
 	// create makes the history table and the view of the newest versions, if they do
 	// not exist. It leaves those that do as they are.
@@ -33,13 +35,29 @@ type engine interface {
 	close() error
 }
 
+const duckDBScheme = "duckdb://"
+
+// engines are what a DSN can name, by its scheme, and an example of each.
+var engines = []struct{ scheme, example string }{
+	{clickhouseScheme, "clickhouse://HOST:9000/DATABASE"},
+	{duckDBScheme, "duckdb://PATH"},
+	{parquetScheme, "parquet://FOLDER"},
+	{sqliteScheme, "sqlite://PATH"},
+}
+
 // openEngine makes the engine for the DSN, without connecting.
-func openEngine(dsn string, env connector.Env) (engine, error) {
+func openEngine(dsn string, t *table, env connector.Env) (engine, error) {
 	if err := checkDSN(dsn); err != nil {
 		return nil, err
 	}
-	if path, ok := strings.CutPrefix(dsn, sqliteScheme); ok {
-		return openSQLite(path)
+	scheme, rest, _ := strings.Cut(dsn, "://")
+	switch scheme + "://" {
+	case duckDBScheme:
+		return openDuckDB(rest)
+	case parquetScheme:
+		return openParquet(rest, t), nil
+	case sqliteScheme:
+		return openSQLite(rest)
 	}
 	return openClickHouse(dsn, env)
 }
@@ -48,14 +66,22 @@ func openEngine(dsn string, env connector.Env) (engine, error) {
 // judge.
 func checkDSN(dsn string) error {
 	scheme, rest, ok := strings.Cut(dsn, "://")
-	if !ok {
-		return errors.New("no scheme: want clickhouse://HOST:9000/DATABASE or sqlite://PATH")
+	var examples []string
+	known := false
+	for _, e := range engines {
+		examples = append(examples, e.example)
+		known = known || scheme+"://" == e.scheme
 	}
-	if s := scheme + "://"; s != clickhouseScheme && s != sqliteScheme {
-		return fmt.Errorf("unknown scheme %q: want clickhouse://HOST:9000/DATABASE or sqlite://PATH", scheme)
-	}
-	if rest == "" {
+	want := strings.Join(examples[:len(examples)-1], ", ") + " or " + examples[len(examples)-1]
+	switch {
+	case !ok:
+		return fmt.Errorf("no scheme: want %s", want)
+	case !known:
+		return fmt.Errorf("unknown scheme %q: want %s", scheme, want)
+	case rest == "":
 		return fmt.Errorf("nothing after %s://", scheme)
+	case scheme+"://" == duckDBScheme && !hasDuckDB:
+		return errors.New("this binary has no DuckDB: build it with cgo and -tags duckdb")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package warehouse
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"testing"
@@ -132,30 +133,43 @@ func pushAll(ctx context.Context, t require.TestingT, w *Warehouse, batches [][]
 	}
 }
 
-func TestLatestIsTheGuardsAnswer(t *testing.T) {
-	t.Parallel()
+// latestIsTheGuardsAnswer draws histories and pushes them to an engine that forgets;
+// open gives a way to ask it.
+func latestIsTheGuardsAnswer(t *testing.T, dsn string, open func(*Warehouse) *sql.DB) {
+	t.Helper()
 	rapid.Check(t, func(t *rapid.T) {
 		history, batches := drawHistory(t)
-		cfg := &Config{DSN: connector.NewSecret("sqlite://:memory:"), Map: recordColumns(), Schema: schemaCreate}
+		cfg := &Config{DSN: connector.NewSecret(dsn), Map: recordColumns(), Schema: schemaCreate}
 		w, err := New(cfg, connector.Env{Target: "dataWarehouse", Timeout: time.Minute})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, w.Close(context.Background())) }()
 		pushAll(t.Context(), t, w, batches)
 
-		db := w.engine.(*sqliteEngine).db
+		db := open(w)
 		var rows int
 		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM data_warehouse").Scan(&rows))
 		require.Equal(t, len(history), rows, "a repeat is no second row")
-		found, err := db.QueryContext(t.Context(), "SELECT _key, title FROM data_warehouse_latest")
-		require.NoError(t, err)
-		defer func() { require.NoError(t, found.Close()) }()
-		got := map[string]string{}
-		for found.Next() {
-			var key, title string
-			require.NoError(t, found.Scan(&key, &title))
-			got[key] = title
-		}
-		require.NoError(t, found.Err())
-		require.Empty(t, diff.Diff(newest(history), got))
+		require.Empty(t, diff.Diff(newest(history), titles(t, db, "SELECT _key, title FROM data_warehouse_latest")))
 	})
+}
+
+// titles asks for keys with their titles.
+func titles(t require.TestingT, db *sql.DB, query string) map[string]string {
+	found, err := db.Query(query)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, found.Close()) }()
+	got := map[string]string{}
+	for found.Next() {
+		var key, title string
+		require.NoError(t, found.Scan(&key, &title))
+		require.NotContains(t, got, key, "a key is in the view once")
+		got[key] = title
+	}
+	require.NoError(t, found.Err())
+	return got
+}
+
+func TestSQLiteLatest(t *testing.T) {
+	t.Parallel()
+	latestIsTheGuardsAnswer(t, "sqlite://:memory:", func(w *Warehouse) *sql.DB { return w.engine.(*sqliteEngine).db })
 }

@@ -150,9 +150,9 @@ func (t *table) lacks(missing []column, cure []string) error {
 	return connector.AsUnavailable(errors.New(text))
 }
 
-// quote makes a name safe in SQL; both engines take backquotes.
+// quote makes a name safe in SQL; all engines take double quotes.
 func quote(names ...string) string {
-	return "`" + strings.Join(names, "`, `") + "`"
+	return `"` + strings.Join(names, `", "`) + `"`
 }
 
 // text is how a value stands in a text column: scalars as they print, whatever is

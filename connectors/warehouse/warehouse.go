@@ -1,9 +1,9 @@
 // Package warehouse is the connector that appends every delivery to a history
 // table, one row each, and offers a view of the newest version of each key.
 //
-// It owns the shape of the table (table.go), the making of rows, and two engines
-// behind one small interface: ClickHouse over its native protocol, and SQLite, which
-// needs no server. It never updates a row by itself: a repeated delivery is a row
+// It owns the shape of the table (table.go), the making of rows, and the engines behind
+// one small interface: ClickHouse over its native protocol, Parquet files, which every
+// other warehouse loads, and the files of DuckDB and SQLite, which need no server. It never updates a row by itself: a repeated delivery is a row
 // with the same key and source position, of which the engine keeps the one ingested
 // last. What is newest is decided when it is asked, by the view, so deliveries may
 // arrive late, twice or in any order. Retries, batches and dead letters belong to
@@ -145,7 +145,7 @@ func (w *Warehouse) Check(ctx context.Context) error {
 		return connector.AsUnavailable(err)
 	}
 	_, err = await(ctx, w, func() (struct{}, error) {
-		e, err := openEngine(dsn, w.env)
+		e, err := openEngine(dsn, w.table, w.env)
 		if err != nil {
 			return struct{}{}, connector.AsUnavailable(err)
 		}
@@ -242,7 +242,7 @@ func (w *Warehouse) open(ctx context.Context) (*session, error) {
 		return s, nil
 	}
 	if w.engine == nil || w.dsn != dsn {
-		e, err := openEngine(dsn, w.env)
+		e, err := openEngine(dsn, w.table, w.env)
 		if err != nil {
 			return nil, connector.AsUnavailable(err)
 		}

