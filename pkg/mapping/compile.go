@@ -159,7 +159,11 @@ func (p *program) compile(s *event.Schema) *compiled {
 			return c
 		}
 	}
-	prg, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize))
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	for _, f := range regexFunctions {
+		options = append(options, cel.OptimizeRegex(f.optimization()))
+	}
+	prg, err := env.Program(checked, options...)
 	if err != nil {
 		return &compiled{faults: faults{{message: err.Error()}}}
 	}

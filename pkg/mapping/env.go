@@ -20,7 +20,7 @@ const isNull = "@is_null"
 
 // baseEnv is what all expressions have in common.
 var baseEnv = sync.OnceValues(func() (*cel.Env, error) {
-	return cel.NewEnv(append([]cel.EnvOption{
+	options := []cel.EnvOption{
 		cel.OptionalTypes(), cel.EnableIdentifierEscapeSyntax(), cel.DefaultUTCTimeZone(true),
 		cel.CrossTypeNumericComparisons(true),
 		cel.Macros(comparisonWithNull(operators.Equals), comparisonWithNull(operators.NotEquals)),
@@ -33,7 +33,11 @@ var baseEnv = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable("offset", cel.IntType),
 		cel.Variable("timestamp", cel.TimestampType),
 		cel.EagerlyValidateDeclarations(true),
-	}, functions...)...)
+	}
+	for _, f := range regexFunctions {
+		options = append(options, f.declare())
+	}
+	return cel.NewEnv(append(options, functions...)...)
 })
 
 func comparisonWithNull(operator string) cel.Macro {

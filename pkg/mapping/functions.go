@@ -20,6 +20,8 @@ import (
 //	timestamp.strftime(format[, zone])  text: C's strftime; zone as in getHours, UTC unless given
 //	text.strptime(format[, zone])       timestamp: what strftime would have made of it
 //	sha256(text or bytes)               text: the digest in lowercase hexadecimal digits
+//
+// Those of regular expressions are in regex.go.
 var functions = []cel.EnvOption{
 	ext.Strings(), ext.Lists(), ext.Sets(), ext.Math(), ext.Encoders(), ext.Bindings(), ext.TwoVarComprehensions(),
 	cel.Function("strftime",

@@ -152,6 +152,7 @@ func TestCompileNamesPlaceAndNearestWord(t *testing.T) {
 	t.Parallel()
 	s := schema(t)
 	for source, want := range map[string]string{
+		`regex.extract(key, "(")`:  "10:5: regex.extract: error parsing regexp: missing closing ): `(`",
 		`event.agent.emial`:        `10:16: undefined field 'emial'; did you mean "email"?`,
 		`evnt.id`:                  `10:5: undeclared reference to 'evnt' (did you mean 'event'?)`,
 		`event.id + event.version`: `10:14: found no matching overload for '_+_' applied to '(string, int)'`,

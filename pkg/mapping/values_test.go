@@ -72,6 +72,11 @@ func TestFunctions(t *testing.T) {
 		`event.at.strftime("%H:%M", "+05:30")`:                           `"03:43"`,
 		`"14.11.2023".strptime("%d.%m.%Y")`:                              `"2023-11-14T00:00:00Z"`,
 		`"2023-07-01 08:00".strptime("%Y-%m-%d %H:%M", "Europe/Berlin")`: `"2023-07-01T06:00:00Z"`,
+		`regex.extract("INS-2026-7", r"-(\d+)-").orValue("")`:            `"2026"`,
+		`string(regex.extract("INS", r"\d+") == null)`:                   `"true"`,
+		`regex.extract(key, "[A-Z]" + "+").orValue("")`:                  `"C"`,
+		`regex.extractAll("a1 b22", "[0-9]+").join(" ")`:                 `"1 22"`,
+		`regex.replace("J. Doe (DOI)", r"(\w)\. (\w+)", r"\2, \1.\\")`:   `"Doe, J.\\ (DOI)"`,
 		`sha256(event.id)`:      `"07e9a9696557f5c8f882be06e799bc096a740341e798ddd7337614f5ffc1a070"`,
 		`sha256(b"abc")`:        `"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"`,
 		`base64.encode(b"abc")`: `"YWJj"`,
@@ -86,6 +91,9 @@ func TestFunctionsNameWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	s := schema(t)
 	for source, want := range map[string]string{
+		`regex.replace("a", "a", r"\1")`:       `replace by "\\1": want \0 to \0, or \\, after a backslash`,
+		`regex.extract(key, "(" + "")`:         "regex.extract: error parsing regexp: missing closing ): `(`",
+		`regex.extract("a", "(a)(b)")`:         `"(a)(b)" has 2 groups, want one or none: mark others with ?:`,
 		`event.at.strftime("%H", "Mars/Base")`: `there is no time zone "Mars/Base": want a name such as America/New_York, or an offset such as -05:00`,
 		`"soon".strptime("%Y")`:                `strptime: failed to parse "soon" with "%Y": cannot parse "%Y"`,
 	} {
