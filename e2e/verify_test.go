@@ -5,13 +5,21 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 )
 
@@ -113,4 +121,106 @@ func TestVerifyFindsAndRepairsWhatWasChangedByHand(t *testing.T) {
 		found, _, _ = w.verify(target)
 		require.Equal(t, []string{"extra " + extra}, found, "%s: the rest is mended, and what only the target knows stays", target)
 	}
+}
+
+// ruleAPI keeps what is put under a path, as many APIs do.
+type ruleAPI struct {
+	mu    sync.Mutex // guards rules: requests and the test share them
+	rules map[string]map[string]any
+}
+
+func (a *ruleAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	held, known := a.rules[path.Base(r.URL.Path)]
+	switch {
+	case r.Method == http.MethodPut:
+		rule := map[string]any{}
+		_ = json.NewDecoder(r.Body).Decode(&rule)
+		a.rules[path.Base(r.URL.Path)] = rule
+	case !known:
+		w.WriteHeader(http.StatusNotFound)
+	case r.Method == http.MethodDelete:
+		delete(a.rules, path.Base(r.URL.Path))
+	default:
+		_ = json.NewEncoder(w).Encode(map[string]any{"rule": held, "links": []string{"self"}})
+	}
+}
+
+// A calendar and an API are changed by hand: verify finds exactly that, by asking for
+// each policy, and its repair mends what the source knows.
+func TestVerifyAsksCalendarsAndAPIs(t *testing.T) {
+	const policies = 60
+	w := newWorld(t, 2)
+	api := &ruleAPI{rules: map[string]map[string]any{}}
+	server := httptest.NewServer(api)
+	t.Cleanup(server.Close)
+	c := newCalendar(t)
+	u, err := url.Parse(c.withAccount)
+	require.NoError(t, err)
+	password, _ := u.User.Password()
+	w.configure(strings.NewReplacer("@rules", server.URL, "@calendar", c.url, "@user", u.User.Username(), "@password", password).Replace(`
+  api:
+    connector: http
+    timeout: 4s
+    update: {method: PUT, url: "@rules/rules/{key}"}
+    delete: {method: DELETE, url: "@rules/rules/{key}"}
+    map: {name: event.payload.name, version: event.version, rules: event.payload.rules}
+    read: {url: "@rules/rules/{key}", document: response.rule, version: response.rule.version}
+  calendar:
+    connector: caldav
+    timeout: 4s
+    url: @calendar
+    auth: {basic: {username: "@user", password: "@password"}}
+    map: {summary: event.payload.name, start: event.payload.effectiveFrom, rrule: '"FREQ=WEEKLY;BYDAY=SA"', description: 'event.payload.rules.map(r, r.text).join("; ")'}
+`))
+	w.publish(policies, 1, 2)
+	w.start()
+	w.settles(time.Minute)
+	for _, target := range []string{"api", "calendar"} {
+		found, _, _ := w.verify(target)
+		require.Empty(t, found, target)
+	}
+
+	api.mu.Lock()
+	api.rules[key(1)]["name"] = "by hand"
+	delete(api.rules, key(2))
+	api.rules[key(3)]["version"] = 1
+	api.mu.Unlock()
+	call := func(method, key string, change func(string) string) {
+		at := c.withAccount + uuid.NewSHA1(uuid.MustParse("5a0f2d38-6a0e-4f0a-9b55-0d6f4a5f3c11"), []byte(key)).String() + ".ics"
+		var body string
+		if change != nil {
+			resp, err := (&http.Client{}).Get(at)
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			text, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			body = change(string(text))
+		}
+		req, err := http.NewRequest(method, at, strings.NewReader(body))
+		require.NoError(t, err)
+		req.Header.Set("Content-Type", "text/calendar; charset=utf-8")
+		resp, err := (&http.Client{}).Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		require.Less(t, resp.StatusCode, 300)
+	}
+	call(http.MethodPut, key(1), func(text string) string { return strings.Replace(text, "Weekend", "Weekday", 1) })
+	call(http.MethodDelete, key(2), nil)
+	call(http.MethodPut, key(3), func(text string) string {
+		return regexp.MustCompile(`(POLICYSYNC-VERSION[^:]*:)2`).ReplaceAllString(text, "${1}1")
+	})
+
+	want := []string{"different " + key(1), "missing " + key(2), "stale " + key(3)}
+	for target, flags := range map[string][]string{"api": {"--repair", "--allow-old-versions"}, "calendar": {"--repair"}} {
+		found, repaired, left := w.verify(target, flags...)
+		require.Equal(t, want, found, target)
+		require.Equal(t, []int{3, 0}, []int{repaired, left}, target)
+		found, _, _ = w.verify(target)
+		require.Empty(t, found, target)
+	}
+	out, err := exec.Command(filepath.Join(bin, "policysync"), "verify", "-c", w.file, "--target", "api", "--repair").CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "--allow-old-versions", "an API is not known to refuse older versions")
 }

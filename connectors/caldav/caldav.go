@@ -27,7 +27,7 @@ import (
 var namespace = uuid.MustParse("5a0f2d38-6a0e-4f0a-9b55-0d6f4a5f3c11")
 
 // Connector writes to one calendar. It is a [connector.Preparer], a
-// [connector.Checker] and a [connector.Inspector].
+// [connector.Checker], a [connector.Inspector] and a [connector.Comparer].
 type Connector struct {
 	config *Config
 	client *httpclient.Client
@@ -224,6 +224,7 @@ func (c *Connector) Close(context.Context) error {
 // held is what the calendar has under a key: what can be read of it.
 type held struct {
 	etag string
+	text []byte
 	// version is the event's own if known, else the offset.
 	version  int64
 	known    bool
@@ -254,7 +255,7 @@ var unfold = strings.NewReplacer("\r\n ", "", "\r\n\t", "", "\n ", "", "\n\t", "
 // readHeld reads which change an event holds: none that we know, if it is not ours.
 // It looks for our own properties alone, since what a server answers may be anything.
 func readHeld(text []byte, etag string) *held {
-	h := &held{etag: etag}
+	h := &held{etag: etag, text: text}
 	for line := range strings.Lines(unfold.Replace(string(text))) {
 		property, value, _ := strings.Cut(strings.TrimRight(line, "\r\n"), ":")
 		name, _, _ := strings.Cut(property, ";")

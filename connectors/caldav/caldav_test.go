@@ -358,3 +358,32 @@ func FuzzReadHeld(f *testing.F) {
 		require.False(t, h.position.after(h.position))
 	})
 }
+
+// Two events are one if people see the same, however a server writes them.
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	object := func(lines ...string) []byte {
+		return []byte("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20260101T000000Z\r\n" +
+			strings.Join(lines, "\r\n") + "\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n")
+	}
+	const start, summary = "DTSTART;TZID=America/New_York:20261128T090000", "SUMMARY:Inspections\\, weekly"
+	for name, c := range map[string]struct {
+		have   []byte
+		differ []connector.FieldDifference
+	}{
+		"other order and folding": {object("SUMMARY:Inspec\r\n tions\\, weekly", "X-OTHER:1", start), nil},
+		"another summary": {
+			object(start, "SUMMARY:Lunch"), []connector.FieldDifference{{Field: "summary", Want: "Inspections, weekly", Have: "Lunch"}},
+		},
+		"another zone": {
+			object("DTSTART:20261128T140000Z", summary),
+			[]connector.FieldDifference{{Field: "dtstart", Want: "2026-11-28T14:00:00Z America/New_York", Have: "2026-11-28T14:00:00Z "}},
+		},
+		"a place that nobody wants": {object(start, summary, "LOCATION:Here"), []connector.FieldDifference{{Field: "location", Have: "Here"}}},
+		"no event":                  {[]byte("BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"), []connector.FieldDifference{{Want: "an event", Have: "read event: the calendar object has none"}}},
+	} {
+		found, err := differences(object(start, summary), c.have)
+		require.NoError(t, err, name)
+		require.Equal(t, c.differ, found, name)
+	}
+}

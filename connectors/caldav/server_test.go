@@ -58,6 +58,13 @@ func (c *calendar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case c.status != 0:
 		w.WriteHeader(c.status)
 		_, _ = io.WriteString(w, "refused: "+r.Header.Get("Authorization")+password)
+	case r.Method == "PROPFIND" && r.Header.Get("Depth") == "1":
+		w.WriteHeader(http.StatusMultiStatus)
+		_, _ = io.WriteString(w, `<multistatus xmlns="DAV:"><response><href>/app/policies/</href></response>`)
+		for path := range c.events {
+			_, _ = fmt.Fprintf(w, `<response><href>%s</href></response>`, path)
+		}
+		_, _ = io.WriteString(w, `<response><href>/app/policies/lunch%20with%20Ann.ics</href></response></multistatus>`)
 	case r.Method == "PROPFIND":
 		w.WriteHeader(http.StatusMultiStatus)
 		_, _ = io.WriteString(w, `<multistatus xmlns="DAV:"><response><propstat><prop><resourcetype><collection/>

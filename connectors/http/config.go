@@ -58,6 +58,8 @@ type Config struct {
 	// Reference is the target's own id for what it holds, read from the JSON of its
 	// answer, such as response.id. An answer without it is no failure.
 	Reference *connector.Expr `yaml:"reference" vars:"response"`
+	// Read says how to read back what the target holds, for `policysync verify`.
+	Read *Read `yaml:"read"`
 }
 
 const conflictDone = "done"
@@ -175,6 +177,9 @@ func (c *Config) Validate() []connector.Mistake {
 		mistake("", "nothing says what a deleted key does: set delete, or delete: ignore")
 	case !c.Delete.Ignore:
 		checkURL("delete.url", c.Delete.URL)
+	}
+	if c.Read != nil {
+		checkURL("read.url", c.Read.URL)
 	}
 	for _, h := range c.Headers {
 		path := "headers." + h.Name

@@ -31,8 +31,8 @@ import (
 // Kind returns the kind of this connector.
 func Kind() connector.Kind { return connector.KindOf(New) }
 
-// Connector calls an HTTP API. It is a [connector.Preparer] and a
-// [connector.Checker].
+// Connector calls an HTTP API. It is a [connector.Preparer], a [connector.Checker]
+// and a [connector.Comparer].
 type Connector struct {
 	config *Config
 	logger *slog.Logger
@@ -42,6 +42,8 @@ type Connector struct {
 	// upsert holds the calls of an upsert in the order in which they are tried,
 	// delete that of a tombstone or none.
 	upsert, delete []*endpoint
+	// read is the call for what the target holds, nil if the config has none.
+	read *endpoint
 	// mute keeps an answer without a reference from being logged at each push.
 	mute sync.Once
 }
@@ -70,6 +72,9 @@ func New(_ context.Context, cfg *Config, env connector.Env) (connector.Connector
 	if !cfg.Delete.Ignore && cfg.Delete.URL.UsesEvent() {
 		return nil, fmt.Errorf("read delete.url %q: it uses the event, and a deleted key has none", cfg.Delete.URL.Source)
 	}
+	if cfg.Read != nil && cfg.Read.URL.UsesEvent() {
+		return nil, fmt.Errorf("read read.url %q: it uses the event, and a deleted key has none", cfg.Read.URL.Source)
+	}
 	c := &Connector{config: cfg, logger: env.Logger}
 	var err error
 	o := httpclient.Options{Concurrency: env.Concurrency}
@@ -91,6 +96,9 @@ func New(_ context.Context, cfg *Config, env connector.Env) (connector.Connector
 	}
 	if !cfg.Delete.Ignore {
 		c.delete = append(c.delete, c.endpoint(remove, &cfg.Delete.Call))
+	}
+	if cfg.Read != nil {
+		c.read = c.endpoint(put, &Call{Method: nethttp.MethodGet, URL: cfg.Read.URL})
 	}
 	if cfg.Bulk != nil {
 		return newBulk(c), nil

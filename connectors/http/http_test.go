@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	nethttp "net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,6 +40,18 @@ func TestConformance(t *testing.T) {
 			}
 		},
 		"one url": func(base string) *Config { return &Config{URL: text(base + "/any")} },
+		"read back": func(base string) *Config {
+			return &Config{
+				URL: text(base + "/rules/{event.id}"), Map: tree("title: event.title", "version: event.version"),
+				Read: &Read{URL: text(base + "/rules/{key}"), Document: expr("response.rule")},
+			}
+		},
+		"read back with a version": func(base string) *Config {
+			return &Config{
+				URL: text(base + "/rules/{event.id}"), Map: tree("title: event.title", "version: event.version"),
+				Read: &Read{URL: text(base + "/rules/{key}"), Document: expr("response.rule"), Version: expr("response.version")},
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			connectortest.Run(t, connectortest.Harness{
@@ -215,4 +228,31 @@ func TestReference(t *testing.T) {
 	}
 	require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("\n")), "an API without references is logged once: %s", &log)
 	require.Contains(t, log.String(), `trouble="the expression fails on the answer"`, "and nothing of its answer")
+}
+
+// Numbers are compared by value and what the map does not make is left out; lists are
+// compared whole.
+func TestDifferences(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ want, have, differ string }{
+		{`{"a": 1, "b": null}`, `{"a": 1.0, "c": 3}`, ``},
+		{`{"a": {"b": "x"}}`, `{"a": {"b": "y"}}`, `a.b: x, have y`},
+		{`{"a": {"b": "x"}}`, `{"a": "y"}`, `a: {"b":"x"}, have y`},
+		{`{"a": [1, {"b": 2}]}`, `{"a": [1, {"b": 3, "c": 4}]}`, `a[1].b: 2, have 3`},
+		{`{"a": [1]}`, `{"a": [1, 2]}`, `a: [1], have [1,2]`},
+		{`{"a": []}`, `{}`, `a: [], have null`},
+		{`{"a": 9007199254740993}`, `{"a": 9007199254740992}`, `a: 9007199254740993, have 9007199254740992`},
+		{`{"a": true}`, `{"a": "true"}`, `a: true, have true`},
+		{`"x"`, `["x"]`, `: x, have ["x"]`},
+	} {
+		want, err := readJSON([]byte(c.want))
+		require.NoError(t, err)
+		have, err := readJSON([]byte(c.have))
+		require.NoError(t, err)
+		var found []string
+		for _, d := range differences("", want, have) {
+			found = append(found, d.Field+": "+d.Want+", have "+d.Have)
+		}
+		require.Equal(t, c.differ, strings.Join(found, "; "), c.want)
+	}
 }

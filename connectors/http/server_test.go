@@ -49,6 +49,10 @@ func (a *api) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 		a.bulk(w, strings.TrimPrefix(r.URL.Path, "/bulk/"), body)
 		return
 	}
+	if held, known := a.rules[strings.TrimPrefix(r.URL.Path, "/rules/")]; known && a.status == 0 && r.Method == nethttp.MethodGet {
+		_ = json.NewEncoder(w).Encode(map[string]any{"rule": map[string]any{"title": held.Title, "version": held.Version, "mine": true}, "version": held.Version})
+		return
+	}
 	var rule rule
 	_ = json.Unmarshal(body, &rule)
 	status := a.status
@@ -112,7 +116,7 @@ func (a *api) apply(method, path, id string, rule connectortest.Record) int {
 		return nethttp.StatusUnprocessableEntity
 	case method == nethttp.MethodPost && path == "/rules" && known:
 		return nethttp.StatusConflict
-	case (method == nethttp.MethodPut || method == nethttp.MethodDelete) && !known:
+	case (method == nethttp.MethodGet || method == nethttp.MethodPut || method == nethttp.MethodDelete) && !known:
 		return nethttp.StatusNotFound
 	case method == nethttp.MethodDelete:
 		delete(a.rules, id)

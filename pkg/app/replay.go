@@ -28,7 +28,7 @@ type ReplayRequest struct {
 	AllowOldVersions bool
 }
 
-// OldVersionsError says that a replay would push versions that are older than what the
+// OldVersionsError says that a command would push versions that are older than what the
 // target has, to a target that does not refuse them.
 type OldVersionsError struct{ Why string }
 

@@ -50,9 +50,10 @@ type Verification struct {
 type VerifyOptions struct {
 	Target string
 	// Repair pushes the newest version of what is missing, stale or different again, with
-	// Command at the end of the idempotency key.
-	Repair  bool
-	Command string
+	// Command at the end of the idempotency key. AllowOldVersions lets it also where the
+	// target has no guard that keeps it from replacing what the service pushes meanwhile.
+	Repair, AllowOldVersions bool
+	Command                  string
 	// Progress is told how many of how many records were read.
 	Progress func(pass int, read, all int64)
 	Each     func(*Discrepancy) error
@@ -76,6 +77,9 @@ func Verify(ctx context.Context, cfg *config.Config, registry connector.Registry
 	defer adm.Close()
 	for i := range cfg.Targets {
 		if t := &cfg.Targets[i]; t.Name == o.Target {
+			if guard, _ := t.Spec.(connector.Guard); o.Repair && !o.AllowOldVersions && (guard == nil || !guard.ChecksVersions()) {
+				return nil, &OldVersionsError{"a repair may come after a newer version that the service pushes meanwhile"}
+			}
 			v := &verifier{plan: plan, adm: adm, target: t, index: i, byOffset: plan.byOffset(t, log), o: o}
 			if v.conn, err = plan.connector(ctx, t, log); err != nil {
 				return nil, err
@@ -175,7 +179,7 @@ func (v *verifier) pass(ctx context.Context, number int, topics []string, each f
 		}
 	}
 	return v.adm.Scan(ctx, spans, func(r *event.Record) error {
-		if read++; read%1000 == 0 {
+		if read++; read%1000 == 0 || read == all {
 			v.o.Progress(number, read, all)
 		}
 		return each(ctx, r)

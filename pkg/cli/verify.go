@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,7 @@ is deleted. The service may run meanwhile. Exits with 1 if differences are left.
 	load := configFlag(c, b)
 	target := c.Flags().String("target", "", "the target's name")
 	repair := c.Flags().Bool("repair", false, "push what is missing, stale or different again")
+	old := c.Flags().Bool("allow-old-versions", false, "repair also a target that does not refuse older versions: pause it meanwhile")
 	asJSON := c.Flags().Bool("json", false, "print a JSON object a difference, and one in the end")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if *target == "" {
@@ -41,7 +43,7 @@ is deleted. The service may run meanwhile. Exits with 1 if differences are left.
 		out := json.NewEncoder(c.OutOrStdout())
 		out.SetEscapeHTML(false)
 		o := app.VerifyOptions{
-			Target: *target, Repair: *repair, Command: "verify-" + strconv.FormatInt(time.Now().UnixNano(), 36),
+			Target: *target, Repair: *repair, AllowOldVersions: *old, Command: "verify-" + strconv.FormatInt(time.Now().UnixNano(), 36),
 			Progress: progress(c),
 			Each: func(d *app.Discrepancy) error {
 				if *asJSON {
@@ -52,8 +54,9 @@ is deleted. The service may run meanwhile. Exits with 1 if differences are left.
 			},
 		}
 		sum, err := app.Verify(c.Context(), cfg, b.connectors, o, quiet())
+		unguarded, _ := errors.AsType[*app.OldVersionsError](err)
 		switch {
-		case errors.Is(err, app.ErrNoTarget), errors.Is(err, connector.ErrNotComparable):
+		case unguarded != nil, errors.Is(err, app.ErrNoTarget), errors.Is(err, connector.ErrNotComparable):
 			return usageError{err}
 		case err != nil:
 			return err
@@ -70,18 +73,25 @@ is deleted. The service may run meanwhile. Exits with 1 if differences are left.
 	return c
 }
 
-// progress tells on a terminal how far it has come, and nothing in a pipe.
+// progress draws on a terminal how far it has come, and nothing in a pipe.
 func progress(c *cobra.Command) func(pass int, read, all int64) {
 	if !terminal(os.Stderr) {
 		return func(int, int64, int64) {}
 	}
 	last := time.Time{}
 	return func(pass int, read, all int64) {
-		if time.Since(last) > 200*time.Millisecond {
+		if time.Since(last) > 200*time.Millisecond || read == all {
 			last = time.Now()
-			fmt.Fprintf(c.ErrOrStderr(), "\rpass %d of 2: %d of %d records", pass, read, all)
+			fmt.Fprintf(c.ErrOrStderr(), "\rpass %d of 2 %s %d of %d records ", pass, bar(read, all), read, all)
 		}
 	}
+}
+
+// bar is a part of a whole, drawn.
+func bar(part, whole int64) string {
+	const width = 30
+	full := int(width * min(part, whole) / max(whole, 1))
+	return "[" + strings.Repeat("#", full) + strings.Repeat(".", width-full) + "]"
 }
 
 func printDiscrepancy(c *cobra.Command, d *app.Discrepancy) {
