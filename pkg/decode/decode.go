@@ -1,6 +1,6 @@
 // Package decode turns the bytes of a record into an event's value: it reads the
 // framing, finds the writer's schema in the registry or a file, checks the bytes
-// against it before anything is allocated for them, decodes them with goavro,
+// against it before anything is allocated for them, reads them by a plan of its own,
 // unwraps unions, converts logical types and projects the value on the reader's
 // schema where the topic has one.
 //

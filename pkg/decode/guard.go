@@ -32,8 +32,8 @@ var (
 )
 
 // guard walks over the bytes of a value without allocating anything for it, and
-// tells whether they are exactly what the schema says. Only then does goavro see
-// them: it believes every count that it reads.
+// tells whether they are exactly what the schema says. Only then does a plan see
+// them: it believes every count that it reads, as goavro does.
 func guard(root *event.Type, b []byte) error {
 	g := guardWalk{b: b, values: freeValues + valuesPerByte*len(b)}
 	err := g.walk(root)

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/hms-sme/policysync/pkg/event"
@@ -9,8 +10,10 @@ import (
 // program is how bytes of one writer's schema become values of one reader's. It is
 // compiled once and safe for concurrent use.
 type program struct {
-	writer  *event.Schema
-	schema  *event.Schema // of what run returns
+	writer *event.Schema
+	schema *event.Schema // of what run returns
+	read   read
+	// codec and convert do the same by goavro. Tests hold read against them.
 	codec   codec
 	convert convert
 	// err is set, and nothing else, if there is no such program.
@@ -30,7 +33,12 @@ func compile(writer, reader *event.Schema) (*program, error) {
 	if err != nil {
 		return nil, &UndecodableError{Reason: Projection, Err: fmt.Errorf("read schema %d: %w", writer.ID, err)}
 	}
-	return &program{writer: writer, schema: reader, codec: c, convert: convert}, nil
+	p := planner{resolver: &r, records: map[pair]*recordRead{}}
+	read, err := p.plan(writer.Root, reader.Root)
+	if err != nil {
+		return nil, &UndecodableError{Reason: Projection, Err: fmt.Errorf("read schema %d: %w", writer.ID, err)}
+	}
+	return &program{writer: writer, schema: reader, read: read, codec: c, convert: convert}, nil
 }
 
 // check reports what would keep a schema from being a reader's: beside what compile
@@ -57,12 +65,11 @@ func (p *program) run(b []byte) (value *event.Object, err error) {
 			err = undecodable(Malformed, "decode value: %v", r)
 		}
 	}()
-	native, _, err := p.codec.NativeFromBinary(b)
-	if err != nil {
+	v, err := p.read(&input{b: b, text: string(b)})
+	switch {
+	case errors.Is(err, errDuplicate):
 		return nil, &UndecodableError{Reason: Malformed, Err: err}
-	}
-	v, err := p.convert.apply(native)
-	if err != nil {
+	case err != nil:
 		return nil, &UndecodableError{Reason: Value, Err: err}
 	}
 	return as[*event.Object](v), nil
