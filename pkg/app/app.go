@@ -116,6 +116,7 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 		Feeds:       kafka.NewCatchUps(a.cfg.Kafka, a.o.Logger),
 		Receipts:    !a.cfg.Receipts.Off,
 		CommitEvery: a.cfg.Checkpoint.Every,
+		Memory:      int64(a.cfg.Memory),
 		CommitNow: func() {
 			if g := group.Load(); g != nil {
 				g.CommitNow()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -34,6 +35,7 @@ second signal cuts this short; what was in flight is then pushed again later.`,
 		if err != nil {
 			return err
 		}
+		limitHeap(int64(cfg.Memory))
 		stopConsole := func() error { return nil }
 		if cfg.Admin.Console {
 			own, err := load() // the member compiles the expressions of its own
@@ -69,4 +71,13 @@ second signal cuts this short; what was in flight is then pushed again later.`,
 		}
 	}
 	return c
+}
+
+// limitHeap has Go collect garbage more often rather than take more than memory, less
+// what it does not count. GOMEMLIMIT wins.
+func limitHeap(memory int64) {
+	const program = 24 << 20 // of the binary in memory, roughly
+	if _, given := os.LookupEnv("GOMEMLIMIT"); !given {
+		debug.SetMemoryLimit(max(memory-program, memory/2))
+	}
 }

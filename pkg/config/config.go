@@ -48,6 +48,11 @@ type Config struct {
 	DeadLetters  DeadLetters   `yaml:"dead_letters"`
 	Receipts     Receipts      `yaml:"receipts"`
 	Control      Control       `yaml:"control"`
+	// Memory is what the process should take. A quarter of it bounds what all lanes hold
+	// together, beside the window of each; what does not fit waits in Kafka. Go collects
+	// garbage more often rather than take more, unless GOMEMLIMIT is set. More of it lets
+	// more deliveries wait, for large batches or for `deliver: latest`.
+	Memory connector.Bytes `yaml:"memory" default:"128MiB" min:"16MiB"`
 	// Redact are the fields whose values stand in no error text, beside those that a
 	// schema calls sensitive.
 	Redact    []redact.Path    `yaml:"redact"`

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/event"
@@ -33,21 +34,16 @@ const (
 )
 
 // detach takes a full lane off the live feed, which goes on, and has it catch up by
-// a feed of its own. It returns false for the last lane that is attached: without it
-// the live feed would run ahead of everybody.
+// a feed of its own. It returns false, and the live feed waits, while no other attached
+// lane would run short meanwhile: so the last one stays, and lanes that are equally far
+// behind share what is read and decoded.
 func (p *Partition) detach(l *Lane) bool {
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
 	if !l.attached { // a replay has taken it off meanwhile
 		return true
 	}
-	others := 0
-	for _, other := range p.lanes {
-		if other != l && other.attached {
-			others++
-		}
-	}
-	if others == 0 {
+	if !slices.ContainsFunc(p.lanes, func(other *Lane) bool { return other != l && other.attached && other.isShort() }) {
 		return false
 	}
 	l.attached = false
@@ -104,7 +100,8 @@ func (p *Partition) catchUp(l *Lane) {
 // readOn opens a catch-up feed and offers its records to the lane, until the lane has
 // caught up or has been full for a while.
 func (p *Partition) readOn(l *Lane) error {
-	box := newInbox(l.next, catchUpBytes, nil)
+	box := newInbox(l.next, catchUpBytes, &p.engine.inboxes, nil)
+	defer box.close()
 	from := event.Position{Topic: p.Topic, TopicID: p.TopicID, Partition: p.Partition, Offset: l.next, LeaderEpoch: p.epochs.at(l.next - 1)}
 	feed, err := p.engine.Feeds.Open(l.t.name, from, func(records []*event.Record, start, end int64) bool {
 		return p.admit(records, end) && box.put(records, start)

@@ -105,8 +105,11 @@ func TestLastAttachedLaneIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, withTarget(smallWindow), withTarget(smallWindow))
 		r.targets[0].set(refused)
-		r.targets[1].set(refused)
 		for i := range 100 {
+			if i == 50 { // by then the other is on its own
+				<-time.After(time.Minute)
+				r.targets[1].set(refused)
+			}
 			r.publish(fmt.Sprint(i))
 		}
 		<-time.After(time.Minute)

@@ -55,9 +55,13 @@ type Config struct {
 	// that many deliveries of a partition have settled since its last checkpoint.
 	CommitEvery int
 	CommitNow   func()
-	Jitter      Jitter
-	Tracer      *telemetry.Tracer
-	Metrics     *telemetry.Metrics
+	// Memory is what the process should take, in bytes: a quarter of it bounds what all
+	// lanes hold together, a thirty-second part what feeds have brought and no lane was offered
+	// yet. 0 leaves each lane to its own window.
+	Memory  int64
+	Jitter  Jitter
+	Tracer  *telemetry.Tracer
+	Metrics *telemetry.Metrics
 	// Redact takes the sensitive values of an event out of what errors say.
 	Redact *redact.Redactor
 	Logger *slog.Logger
@@ -75,11 +79,14 @@ type Engine struct {
 	live map[*Partition]struct{}
 
 	orders orders
+
+	windows, inboxes budget
 }
 
 // NewEngine returns an engine without partitions.
 func NewEngine(c Config) *Engine {
 	e := &Engine{Config: c, live: map[*Partition]struct{}{}, orders: orders{news: make(chan struct{})}}
+	e.windows.limit, e.inboxes.limit = c.Memory/4, c.Memory/32
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e
 }
@@ -89,7 +96,7 @@ func NewEngine(c Config) *Engine {
 func (e *Engine) Assign(ctx context.Context, a Assignment, source Source) (*Partition, error) {
 	p := &Partition{
 		Assignment: a, engine: e, source: source, prefix: fmt.Sprintf("%s/%d/", a.TopicID, a.Partition),
-		joined: make(chan struct{}), stopped: make(chan struct{}),
+		joined: make(chan struct{}), hungry: make(chan struct{}, 1), stopped: make(chan struct{}),
 		unsaved: newUnsaved(),
 	}
 	restored, err := e.restore(ctx, p)
@@ -109,7 +116,7 @@ func (e *Engine) Assign(ctx context.Context, a Assignment, source Source) (*Part
 		p.liveNext = max(p.liveNext, l.next)
 	}
 	p.liveStart = p.liveNext
-	p.inbox = newInbox(p.liveNext, liveBytes, source.Resume)
+	p.inbox = newInbox(p.liveNext, liveBytes, &e.inboxes, source.Resume)
 	p.feeding.Lock()
 	for _, l := range p.lanes {
 		if l.attached = l.next == p.liveNext; !l.attached {
@@ -126,7 +133,7 @@ func (e *Engine) Assign(ctx context.Context, a Assignment, source Source) (*Part
 }
 
 // liveBytes bounds the records between the live feed and a partition's goroutine.
-const liveBytes = 4 << 20
+const liveBytes = 2 << 20
 
 func (e *Engine) released(p *Partition) {
 	e.mu.Lock()
@@ -150,6 +157,8 @@ func (e *Engine) Close(ctx context.Context) error {
 // read makes the event of a record. It retries for as long as the schema registry
 // is away: that is nobody's dead letter.
 func (e *Engine) read(ctx context.Context, p *Partition, r *event.Record) (*event.Event, error) {
+	// A single delivery that waits would else keep the whole fetch in memory.
+	r = r.Clone()
 	var value *event.Object
 	var schema *event.Schema
 	for n := 1; r.Value != nil; n++ {

@@ -74,6 +74,7 @@ func newLane(t *Target, p *Partition, index int, saved checkpoint.Lane) *Lane {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.lanes[l] = struct{}{}
+	p.engine.windows.shares.Add(1)
 	return l
 }
 
@@ -155,10 +156,10 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	}
 	// The delivery outlives the processing of its record: it hangs on the lane, and
 	// keeps only the parent span.
-	_, p.span = l.p.engine.Tracer.StartDelivery(trace.ContextWithSpan(l.ctx, trace.SpanFromContext(ctx)), ev, t.name, t.kind)
+	_, p.span = l.p.engine.Tracer.StartDelivery(telemetry.WithSpan(l.ctx, trace.SpanFromContext(ctx)), ev, t.name, t.kind)
 	l.offered = ev.Offset
 	l.count++
-	l.bytes += size
+	l.hold(size)
 	p.turn = l.pushed + l.count
 	q := l.keys[key]
 	if q == nil {
@@ -187,7 +188,7 @@ func (l *Lane) settle(p *pending, outcome string) {
 	}
 	l.keepSettled(p, outcome)
 	l.count--
-	l.bytes -= p.size
+	l.hold(-p.size)
 	if p.admitted {
 		l.admitted--
 	}
@@ -199,6 +200,9 @@ func (l *Lane) settle(p *pending, outcome string) {
 	if l.room != nil && l.hasRoom() {
 		close(l.room)
 		l.room = nil
+	}
+	if l.p.waits.Load() && l.short() {
+		l.p.feedNow()
 	}
 	l.progressed()
 	l.unpark()
@@ -256,6 +260,10 @@ func (l *Lane) checkLanded() {
 func (l *Lane) end(cause error) {
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
+	if !l.ended {
+		l.hold(-l.bytes)
+		l.p.engine.windows.shares.Add(-1)
+	}
 	l.draining, l.ended = true, true
 	l.cancel(cause)
 	l.t.forget(l)

@@ -205,7 +205,7 @@ func TestLatestPutsOffNoKeyForEver(t *testing.T) {
 // A window that is full of keys still takes newer versions of them.
 func TestLatestFullWindowReplaces(t *testing.T) {
 	t.Parallel()
-	size := (&event.Event{Record: record(999, "9")}).Size()
+	size := (&event.Event{Record: record(999, "9"), Value: &event.Object{}}).Size()
 	for name, window := range map[string]Window{
 		"deliveries": {Deliveries: 10, Bytes: 1 << 20},
 		"bytes":      {Deliveries: 1000, Bytes: connector.Bytes(10 * size)},

@@ -59,17 +59,39 @@ func (p *Partition) feed(r arrival) error {
 			return err
 		case room == nil:
 			p.offered(l, r.Offset)
-		case !p.detach(l):
-			// The last lane that is attached: the feed waits for it, or for another to
-			// attach, and then this one detaches.
-			p.busy.Store(0)
-			select {
-			case <-room:
-			case <-p.lanesJoined():
-			case <-p.ctx.Done():
-				return context.Cause(p.ctx)
+		default:
+			if err := p.detachOrWait(l, room); err != nil {
+				return err
 			}
 		}
+	}
+}
+
+// detachOrWait returns when the full lane is detached, when there may be room in it, or
+// when another has attached, since this one may detach then.
+func (p *Partition) detachOrWait(l *Lane, room <-chan struct{}) error {
+	p.waits.Store(true) // before the others are looked at
+	defer p.waits.Store(false)
+	for !p.detach(l) {
+		p.busy.Store(0)
+		select {
+		case <-room:
+			return nil
+		case <-p.hungry:
+		case <-p.lanesJoined():
+			return nil
+		case <-p.ctx.Done():
+			return context.Cause(p.ctx)
+		}
+	}
+	return nil
+}
+
+// feedNow wakes the live feed if it waits for a full lane. It does not wait.
+func (p *Partition) feedNow() {
+	select {
+	case p.hungry <- struct{}{}:
+	default:
 	}
 }
 

@@ -76,6 +76,10 @@ type Partition struct {
 	joined   chan struct{} // closed when a lane attaches, and then made anew
 	catching sync.WaitGroup
 
+	// waits is set while the live feed waits for a full lane; hungry wakes it.
+	waits  atomic.Bool
+	hungry chan struct{}
+
 	liveStart int64 // where the live feed began
 	epochs    epochs
 	diverged  atomic.Bool // nothing more is taken from any feed
@@ -227,6 +231,7 @@ func (p *Partition) Abort() {
 func (p *Partition) endFeeds() {
 	p.cancel(errReleased)
 	<-p.stopped
+	p.inbox.close()
 	p.catching.Wait()
 }
 

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/telemetry"
 )
 
 // pending is a delivery that has not settled. Its fields are guarded by the
@@ -56,7 +57,7 @@ const (
 
 // context carries the delivery's span, and ends with the lane. It is made when it is
 // needed: what waits does without.
-func (p *pending) context() context.Context { return trace.ContextWithSpan(p.lane.ctx, p.span) }
+func (p *pending) context() context.Context { return telemetry.WithSpan(p.lane.ctx, p.span) }
 
 // sendable reports whether an attempt at p gets as far as the target. One that backs
 // off without an attempt of its own is in the place of one that did.

@@ -54,6 +54,7 @@ type rigConfig struct {
 	orders   []*control.Replay
 	log      *fakeLog
 	out      io.Writer
+	memory   int64
 }
 
 // defaults are the documented ones.
@@ -90,6 +91,8 @@ func onLog(l *fakeLog) rigOption { return func(c *rigConfig) { c.log = l } }
 
 func logTo(w io.Writer) rigOption { return func(c *rigConfig) { c.out = w } }
 
+func within(memory int64) rigOption { return func(c *rigConfig) { c.memory = memory } }
+
 // history is what the log holds before the live feed begins.
 func history(log []*event.Record) rigOption { return func(c *rigConfig) { c.history = log } }
 
@@ -123,7 +126,7 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 	r.Engine = NewEngine(Config{
 		Targets: targets, Decoder: fakeDecoder{}, Reader: fakeReader{}, Router: everywhere(len(targets)),
 		Letters: r.letters, Feeds: r.feeds, Receipts: true, CommitEvery: 250, CommitNow: func() { r.commits++ },
-		Tracer: testTracer(), Metrics: testMetrics(t), Logger: log,
+		Memory: c.memory, Tracer: testTracer(), Metrics: testMetrics(t), Logger: log,
 	})
 	for i, order := range c.orders {
 		r.Obey(int64(i), order)

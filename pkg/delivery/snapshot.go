@@ -32,7 +32,7 @@ func (t *Target) snapshot(now time.Time) telemetry.TargetSnapshot {
 			Topic: l.p.Topic, Partition: l.p.Partition,
 			Lag:        max(0, l.p.end.Load()-l.cursor.Next()),
 			Deliveries: l.weight(len(l.keys), l.count), WindowDeliveries: t.settings.Window.Deliveries,
-			Bytes: l.bytes, WindowBytes: int64(t.settings.Window.Bytes),
+			Bytes: l.bytes, WindowBytes: l.capacity(),
 		})
 		for _, q := range l.keys {
 			if at := q.entries[0].since; at.Before(oldest) {

@@ -15,7 +15,35 @@ func (l *Lane) full(key string, size int64, old *pending) bool {
 		count--
 		bytes -= old.size
 	}
-	return count > 0 && (l.weight(keys, count+1) > w.Deliveries || bytes+size > int64(w.Bytes))
+	return count > 0 && (l.weight(keys, count+1) > w.Deliveries || bytes+size > l.capacity())
+}
+
+// capacity is how many bytes the lane may hold: its window, as far as the budget of the
+// process allows. A replay gathers in the window whatever the budget says, since what
+// does not fit is pushed before all of it was read.
+func (l *Lane) capacity() int64 {
+	window := int64(l.t.settings.Window.Bytes)
+	if l.gathering {
+		return window
+	}
+	return min(window, l.p.engine.windows.most(l.bytes))
+}
+
+func (l *Lane) hold(bytes int64) {
+	l.bytes += bytes
+	l.p.engine.windows.held.Add(bytes)
+}
+
+// short reports whether less than half of the window is left to do: a live feed that
+// stood still could make the target idle.
+func (l *Lane) short() bool {
+	return 2*l.weight(len(l.keys), l.count) < l.t.settings.Window.Deliveries && 2*l.bytes < l.capacity()
+}
+
+func (l *Lane) isShort() bool {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	return l.short()
 }
 
 // weight is what so many deliveries of so many keys take of the window: with
@@ -60,6 +88,6 @@ func (l *Lane) awaitRoom(ctx context.Context) error {
 // hasRoom asks for a tenth of the window, so that the feed does not wake for
 // each single delivery, and for what the delivery needs that found no room.
 func (l *Lane) hasRoom() bool {
-	w := l.t.settings.Window
-	return l.weight(len(l.keys), l.count) <= w.Deliveries-max(1, w.Deliveries/10) && (l.count == 0 || l.bytes+max(l.refused, int64(w.Bytes)/10) <= int64(w.Bytes))
+	most, bytes := l.t.settings.Window.Deliveries, l.capacity()
+	return l.weight(len(l.keys), l.count) <= most-max(1, most/10) && (l.count == 0 || l.bytes+max(l.refused, bytes/10) <= bytes)
 }

@@ -16,6 +16,12 @@ type credentials struct {
 	signature *Signature // nil if requests are not signed
 }
 
+// apply reports whether set would change the request.
+func (c *credentials) apply(req *http.Request) bool {
+	a := c.auth
+	return !a.Bearer.IsZero() || a.Basic != nil || a.APIKey != nil || c.tokens != nil || c.signature != nil || req.URL.User != nil
+}
+
 // set adds the credentials to a request of our own. It returns the OAuth2 token
 // that it used, which is not the one that the server has refused.
 func (c *credentials) set(req *http.Request, refused string) (token string, err error) {

@@ -19,14 +19,19 @@ type roundTripper struct {
 }
 
 // RoundTrip sends req inside a span of its own, a child of the context's and of
-// the same provider, and passes that span on as W3C trace context. Baggage is not
-// passed on: what it holds is not meant for others.
+// the same provider, and passes that span on as W3C trace context. Where nothing
+// records it passes on the context's. Baggage is not passed on: what it holds is not
+// meant for others.
 func (t *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
-	ctx, span := trace.SpanFromContext(req.Context()).TracerProvider().
-		Tracer("github.com/hms-sme/policysync/pkg/httpclient").
-		Start(req.Context(), req.Method, trace.WithSpanKind(trace.SpanKindClient))
-	defer span.End()
+	ctx := req.Context()
+	span := trace.SpanFromContext(ctx)
+	if !span.SpanContext().IsValid() && !t.credentials.apply(req) {
+		return t.next.RoundTrip(req)
+	}
 	if span.IsRecording() {
+		ctx, span = span.TracerProvider().Tracer("github.com/hms-sme/policysync/pkg/httpclient").
+			Start(ctx, req.Method, trace.WithSpanKind(trace.SpanKindClient))
+		defer span.End()
 		span.SetAttributes(requestAttributes(req)...)
 	}
 	// A header is replaced and never changed in place, so that a copy of the map is enough.

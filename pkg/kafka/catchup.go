@@ -44,7 +44,7 @@ func (c *CatchUps) Open(target string, from event.Position,
 	client := c.clients[target]
 	if client == nil {
 		f, err := newFeed(&c.config, c.log,
-			kgo.FetchMaxBytes(1<<20), kgo.FetchMaxPartitionBytes(256<<10), kgo.MaxBufferedRecords(5_000),
+			kgo.FetchMaxBytes(256<<10), kgo.FetchMaxPartitionBytes(64<<10), kgo.MaxBufferedRecords(5_000),
 			kgo.FetchMaxWait(100*time.Millisecond))
 		if err != nil {
 			return nil, fmt.Errorf("open catch-up feed of target %s: %w", target, err)

@@ -134,9 +134,9 @@ func Join(c Config, g GroupConfig) (*Group, error) {
 	}
 	var err error
 	if group.feed, err = newFeed(&c, g.Logger,
-		kgo.FetchMaxBytes(16<<20), kgo.FetchMaxPartitionBytes(1<<20), kgo.MaxBufferedRecords(20_000),
-		// A partition that is added waits for the fetch under way.
-		kgo.FetchMaxWait(500*time.Millisecond)); err != nil {
+		kgo.FetchMaxBytes(512<<10), kgo.FetchMaxPartitionBytes(128<<10), kgo.MaxBufferedRecords(20_000),
+		// A partition that is added or resumed waits for the fetch under way.
+		kgo.FetchMaxWait(100*time.Millisecond)); err != nil {
 		return nil, err
 	}
 	// The client calls back from the moment that it is made. Its first callback,

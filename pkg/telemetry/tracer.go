@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/hms-sme/policysync/pkg/event"
 )
@@ -20,18 +21,37 @@ import (
 type Tracer struct {
 	tracer trace.Tracer
 	group  string
+	// off: no exporter is set. Then only the context of others' traces is passed on.
+	off bool
 }
 
 // NewTracer returns a tracer for a member of the given consumer group; a producer
 // has none.
 func NewTracer(p trace.TracerProvider, group string) *Tracer {
-	return &Tracer{tracer: p.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)), group: group}
+	_, off := p.(noop.TracerProvider)
+	return &Tracer{tracer: p.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)), group: group, off: off}
+}
+
+// skips reports whether a span in ctx would be nothing to anybody.
+func (t *Tracer) skips(ctx context.Context) bool {
+	return t.off && !trace.SpanContextFromContext(ctx).IsValid()
+}
+
+// WithSpan returns ctx with the span in it, which is ctx itself if there is no trace.
+func WithSpan(ctx context.Context, span trace.Span) context.Context {
+	if !span.SpanContext().IsValid() {
+		return ctx
+	}
+	return trace.ContextWithSpan(ctx, span)
 }
 
 // StartProcess starts the span of a consumed record: decoding and routing it. Its
 // parent is the span that the record's traceparent header names (W3C Trace
 // Context).
 func (t *Tracer) StartProcess(ctx context.Context, r *event.Record) (context.Context, trace.Span) {
+	if t.off && len(r.Headers) == 0 {
+		return ctx, trace.SpanFromContext(ctx)
+	}
 	ctx = propagation.TraceContext{}.Extract(ctx, recordCarrier{r})
 	ctx, span := t.tracer.Start(ctx, spanProcess+r.Topic, trace.WithSpanKind(trace.SpanKindConsumer))
 	if span.IsRecording() {
@@ -57,6 +77,9 @@ func (t *Tracer) StartProcess(ctx context.Context, r *event.Record) (context.Con
 // StartDelivery starts the span of one event for one target, a child of ctx's.
 // It lasts until the delivery settles.
 func (t *Tracer) StartDelivery(ctx context.Context, ev *event.Event, target, connector string) (context.Context, trace.Span) {
+	if t.skips(ctx) {
+		return ctx, trace.SpanFromContext(ctx)
+	}
 	ctx, span := t.tracer.Start(ctx, spanDeliver+target)
 	if span.IsRecording() {
 		span.SetAttributes(TargetKey.String(target), ConnectorKey.String(connector), PolicyKey.String(ev.Key))
@@ -76,6 +99,9 @@ func (t *Tracer) StartDelivery(ctx context.Context, ev *event.Event, target, con
 // StartAttempt starts the span of the n-th attempt at the delivery whose span ctx
 // holds. A batch's attempt is under its first delivery and links the others.
 func (t *Tracer) StartAttempt(ctx context.Context, n int, others []trace.Link) (context.Context, trace.Span) {
+	if t.skips(ctx) {
+		return ctx, trace.SpanFromContext(ctx)
+	}
 	var options []trace.SpanStartOption
 	if len(others) > 0 {
 		options = append(options, trace.WithLinks(others...))
