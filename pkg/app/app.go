@@ -145,8 +145,8 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 	a.group, err = kafka.Join(a.cfg.Kafka, kafka.GroupConfig{
 		Engine: a.engine, Session: session, Drain: a.cfg.DrainTimeout, Interval: a.cfg.Checkpoint.Interval, Logger: a.o.Logger,
 		Receipts: receipts,
-		Committed: func(err error) {
-			metrics.Committed(err)
+		Committed: func(took time.Duration, err error) {
+			metrics.Committed(took, err)
 			if err == nil {
 				a.committed.Store(time.Now().UnixNano())
 			}

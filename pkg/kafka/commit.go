@@ -78,6 +78,7 @@ var errGone = errors.New("all partitions have gone meanwhile")
 // generation may own a partition that an earlier one lost. So stillOurs is asked
 // after that: what was lost before is left out, what is lost later is fenced.
 func (g *Group) send(parts []*assignment, stillOurs func(*assignment) bool) {
+	began := time.Now()
 	commits := map[*assignment]delivery.Commit{}
 	for _, a := range parts {
 		c, err := a.p.Checkpoint()
@@ -89,7 +90,7 @@ func (g *Group) send(parts []*assignment, stillOurs func(*assignment) bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), g.config.SessionTimeout)
 	defer cancel()
-	g.prove(ctx, commits)
+	g.prove(ctx, began, commits)
 	if len(commits) == 0 {
 		return
 	}
@@ -122,7 +123,7 @@ func (g *Group) send(parts []*assignment, stillOurs func(*assignment) bool) {
 	g.member.CommitOffsetsSync(ctx, offsets,
 		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 			if !errors.Is(err, errGone) {
-				g.committed(byID, resp, err)
+				g.committed(began, byID, resp, err)
 			}
 		})
 }
@@ -130,7 +131,7 @@ func (g *Group) send(parts []*assignment, stillOurs func(*assignment) bool) {
 // prove writes the receipts of commits and drops those commits whose receipts are not
 // acknowledged within half the time that the group waits for a silent member: so the
 // commits of the others are not late.
-func (g *Group) prove(ctx context.Context, commits map[*assignment]delivery.Commit) {
+func (g *Group) prove(ctx context.Context, began time.Time, commits map[*assignment]delivery.Commit) {
 	if g.proof == nil {
 		return
 	}
@@ -154,7 +155,7 @@ func (g *Group) prove(ctx context.Context, commits map[*assignment]delivery.Comm
 	for a, err := range failed {
 		delete(commits, a)
 		g.outcome(a, err)
-		g.onDone(err)
+		g.onDone(time.Since(began), err)
 	}
 }
 
@@ -167,12 +168,12 @@ func (g *Group) isLive(a *assignment) bool {
 
 // committed looks at the errors, of which the ones per partition are only inside
 // the response.
-func (g *Group) committed(parts map[partition]*assignment, resp *kmsg.OffsetCommitResponse, err error) {
+func (g *Group) committed(began time.Time, parts map[partition]*assignment, resp *kmsg.OffsetCommitResponse, err error) {
 	if err != nil {
 		for _, a := range parts {
 			g.outcome(a, err)
 		}
-		g.onDone(err)
+		g.onDone(time.Since(began), err)
 		return
 	}
 	var first error
@@ -187,7 +188,7 @@ func (g *Group) committed(parts map[partition]*assignment, resp *kmsg.OffsetComm
 			}
 		}
 	}
-	g.onDone(first)
+	g.onDone(time.Since(began), first)
 }
 
 // outcome notes how the commit of one partition ended. A refusal is logged when it

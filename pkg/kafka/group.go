@@ -28,8 +28,8 @@ type Group struct {
 	engine *delivery.Engine
 	drain  time.Duration
 	log    *slog.Logger
-	onDone func(err error) // of each commit
-	proof  *Receipts       // nil if none are kept
+	onDone func(took time.Duration, err error) // of each commit
+	proof  *Receipts                           // nil if none are kept
 
 	member  *kgo.Client
 	session *session
@@ -93,8 +93,8 @@ type GroupConfig struct {
 	Logger   *slog.Logger
 	// Receipts writes those of what is committed, before it is. Nil: none are kept.
 	Receipts *Receipts
-	// Committed is called after each commit, with its error.
-	Committed func(err error)
+	// Committed is called after each commit, with the time that it took and its error.
+	Committed func(took time.Duration, err error)
 }
 
 // Join makes a member of the group and starts it. It returns before anything is

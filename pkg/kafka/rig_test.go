@@ -174,7 +174,7 @@ func (c *cluster) join(targets map[string]*recorder, opts ...memberOption) *memb
 	m := &member{log: &lockedBuffer{}}
 	g := GroupConfig{
 		Drain: patience, Interval: 20 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(m.log, nil)),
-		Committed: func(err error) {
+		Committed: func(_ time.Duration, err error) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			m.errs = append(m.errs, err)

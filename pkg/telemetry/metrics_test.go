@@ -92,9 +92,10 @@ func TestCounters(t *testing.T) {
 	r.Settled("another", "delivered", -time.Second)
 	require.Equal(t, map[string]float64{"TARGET": 1}, r.series(t, "policysync_settle_latency_seconds"))
 
-	r.Committed(nil)
-	r.Committed(errors.New("fenced"))
+	r.Committed(time.Second, nil)
+	r.Committed(time.Minute, errors.New("fenced"))
 	require.Equal(t, map[string]float64{"success": 1, "failure": 1}, r.series(t, "policysync_commits_total"))
+	require.Equal(t, map[string]float64{"success": 1, "failure": 1}, r.series(t, "policysync_commit_duration_seconds"))
 }
 
 // The classes are listed here and defined in package connector, which stands
@@ -189,6 +190,8 @@ func TestMetricsDocument(t *testing.T) {
 	r := newRig(t)
 	r.Push("TARGET", time.Second)
 	r.Settled("TARGET", "delivered", time.Second)
+	r.Committed(time.Second, nil)
+	r.Committed(time.Second, errors.New("fenced"))
 	require.NoError(t, r.Observe(func() telemetry.Snapshot {
 		return telemetry.Snapshot{Targets: []telemetry.TargetSnapshot{{
 			Target: "TARGET",
