@@ -106,15 +106,16 @@ $(BIN)/parallelconsumer: bench/peers/parallelconsumer/pom.xml bench/peers/parall
 bench-isolation: build ## Measure targets beside one that is down: throughput, latency, memory, catch-up
 	@$(BENCH) -suite isolation
 	@$(BENCH) -suite outage
+	@$(BENCH) -suite backfill
 
 .PHONY: bench-growth
 bench-growth: build ## Measure as partitions, targets, keys and members grow
 	@$(BENCH) -suite growth
 
 .PHONY: bench-sql
-bench-sql: ## Measure writes to PostgreSQL and MariaDB beside a bare client
+bench-sql: ## Measure writes to PostgreSQL, MariaDB and ClickHouse beside a bare client
 	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
-	go test -tags e2e -count 1 -v -run '^TestE2EThroughput$$' ./connectors/sql
+	go test -tags e2e -count 1 -v -run '^TestE2EThroughput$$' ./connectors/sql ./connectors/warehouse
 
 .PHONY: fuzz
 fuzz: ## Fuzz each fuzz test for FUZZTIME

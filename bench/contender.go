@@ -143,9 +143,6 @@ func (b *bench) start(ctx context.Context, name string, w *work, member int) (*c
 			}
 		}
 		c.cmd = exec.CommandContext(ctx, b.policysync, "run", "-c", file, "--log-level", "error")
-		if member > 0 {
-			c.health = "127.0.0.1:0"
-		}
 		c.cmd.Env = append(os.Environ(), "HEALTH="+c.health, fmt.Sprintf("INSTANCE=%s-%d", w.Group, member))
 	case "benthos":
 		c.cmd = exec.CommandContext(ctx, b.benthos, "-c", file)

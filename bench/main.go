@@ -1,6 +1,6 @@
 // Command bench measures policysync as a whole, on a real Kafka: beside what one would
-// use instead (peers), with a target that is down (isolation, outage), and as its work
-// grows (growth). Everybody gets the same events from the same Kafka for the same server,
+// use instead (peers), with a target that is down (isolation, outage) or new (backfill),
+// and as its work grows (growth). Everybody gets the same events from the same Kafka for the same server,
 // one after the other in one run. The make targets named bench-… run it;
 // docs/performance.md says what was seen.
 package main
@@ -65,7 +65,7 @@ func runClient(ctx context.Context, name, file string) error {
 
 // suites are what can be measured.
 var suites = map[string]func(*bench, context.Context) error{
-	"peers": (*bench).peers, "isolation": (*bench).isolation, "outage": (*bench).outage, "growth": (*bench).growth,
+	"peers": (*bench).peers, "backfill": (*bench).backfill, "isolation": (*bench).isolation, "outage": (*bench).outage, "growth": (*bench).growth,
 }
 
 type bench struct {

@@ -24,6 +24,9 @@ func (b *bench) write(name, table, raw, plot string) error {
 		return err
 	}
 	for end, text := range map[string]string{".json": raw, ".md": table, ".svg": plot} {
+		if text == "" {
+			continue
+		}
 		if err := os.WriteFile(filepath.Join(b.out, name+end), []byte(text), 0o600); err != nil {
 			return err
 		}

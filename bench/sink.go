@@ -19,7 +19,7 @@ import (
 )
 
 // patience is how long the sink waits for the first event.
-const patience = 60 * time.Second
+const patience = 20 * time.Second
 
 // stats are what one target counted since the last reset.
 type stats struct {
@@ -187,6 +187,9 @@ func (s *sink) mark(http.ResponseWriter, *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.since = time.Now()
+	for _, t := range s.targets {
+		t.latencies, t.Latency, t.Pause = nil, [3]time.Duration{}, 0
+	}
 }
 
 // open heals the target that refuses connections, until the next reset.

@@ -1,0 +1,73 @@
+//go:build e2e
+
+package warehouse
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/stretchr/testify/require"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
+)
+
+// Writes to ClickHouse beside a bare client that writes the policy's columns alone, and
+// beside one that writes all columns of the connector's table.
+func TestE2EThroughput(t *testing.T) {
+	rows := 50_000
+	if testing.Short() {
+		rows = 5000
+	}
+	server, dsn := e2eServer(t, "throughput")
+	w := closeAfter(t, newWarehouse(t, &Config{DSN: connector.NewSecret(dsn.String()), Map: recordColumns(), Schema: schemaCreate}))
+	pushAll(t.Context(), t, w, [][]change{{{key: "a", topicID: 1}}})
+	require.NoError(t, server.Exec(t.Context(), "CREATE TABLE throughput.plain (id String, title String, version Int64) ENGINE = MergeTree ORDER BY id"))
+	require.NoError(t, server.Exec(t.Context(), "CREATE TABLE throughput.same AS throughput.data_warehouse"))
+	session, err := w.open(t.Context())
+	require.NoError(t, err)
+	title := strings.Repeat("Weekend Inspections ", 25)
+	for _, size := range []int{100, 1000, 5000} {
+		// By turns, so that all meet the same neighbours on the machine.
+		var plain, same, ours time.Duration
+		for from := 0; from < rows*size/5000; from += size {
+			ds := make([]*connector.Delivery, size)
+			plainRows, sameRows := make([][]any, size), make([][]any, size)
+			for i := range ds {
+				d := upsert(&event.Object{Names: []string{"title", "version"}, Values: []any{title, int64(from)}})
+				d.Key, d.Event.Offset = fmt.Sprintf("P-%06d", from+i), int64(from+i)
+				d.ID = "policies/2/" + d.Key
+				require.NoError(t, w.Prepare(d))
+				ds[i], plainRows[i] = d, []any{d.Key, title, int64(from)}
+				sameRows[i], err = session.fit(w.table, d.Document, time.Now())
+				require.NoError(t, err)
+			}
+			plain += insertBare(t, server, "INSERT INTO throughput.plain (id, title, version)", plainRows)
+			same += insertBare(t, server, "INSERT INTO throughput.same ("+quote(w.table.columnNames()...)+")", sameRows)
+			began := time.Now()
+			for _, r := range w.PushBatch(t.Context(), ds) {
+				require.NoError(t, r.Err)
+			}
+			ours += time.Since(began)
+		}
+		rate := func(d time.Duration) float64 { return float64(rows*size/5000) / d.Seconds() }
+		t.Logf("in batches of %d: connector %.0f rows/s; client %.0f, ratio %.2f; client with the same columns %.0f, ratio %.2f",
+			size, rate(ours), rate(plain), plain.Seconds()/ours.Seconds(), rate(same), same.Seconds()/ours.Seconds())
+	}
+}
+
+// insertBare is a client of its own, and says how long it took.
+func insertBare(t *testing.T, server driver.Conn, insert string, rows [][]any) time.Duration {
+	t.Helper()
+	began := time.Now()
+	batch, err := server.PrepareBatch(t.Context(), insert)
+	require.NoError(t, err)
+	for _, row := range rows {
+		require.NoError(t, batch.Append(row...))
+	}
+	require.NoError(t, batch.Send())
+	return time.Since(began)
+}
