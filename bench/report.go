@@ -97,8 +97,8 @@ func curves(all []series) string {
 		fmt.Fprintf(&s, `<text x="8" y="%d" font-weight="bold">%s: %d events, %d keys</text><text x="8" y="%d">%.0f MiB</text><text x="8" y="%d">0</text>`+
 			`<text x="%d" y="%d">%.0f s</text><path d="M%d %dV%dH%d" fill="none" stroke="#9aa0a6"/>`+"\n",
 			top-12, o.Name, o.Events, o.Keys, top+10, peak, top+height, left+width-20, top+height+14, end, left, top, top+height, left+width)
-		fmt.Fprintf(&s, `<path d="M%.1f %dV%d" stroke="#d98e04" stroke-dasharray="4"/><text x="%.1f" y="%d">the third target is back</text>`+"\n",
-			x(o.Healed), top, top+height, x(o.Healed)+4, top+height-6)
+		fmt.Fprintf(&s, `<path d="M%.1f %dV%d" stroke="#d98e04" stroke-dasharray="4"/><text x="%.1f" y="%d" text-anchor="end">the third target is back</text>`+"\n",
+			x(o.Healed), top, top+height, x(o.Healed)-4, top+height-6)
 		for name, of := range map[string]func(sample) float64{
 			"#0b6e4f": func(p sample) float64 { return p.Resident }, "#2c6fbb": func(p sample) float64 { return p.Heap },
 		} {
