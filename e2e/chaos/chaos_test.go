@@ -78,6 +78,8 @@ func unleash(t *testing.T, binary string, seed uint64, duration time.Duration) *
 		}
 		commits <- seen
 	}()
+	pulse := make(chan []*incident, 1)
+	go func() { pulse <- feel(watching) }()
 	flowing, dry := context.WithCancel(t.Context())
 	flowed := make(chan struct{})
 	go func() {
@@ -105,6 +107,7 @@ func unleash(t *testing.T, binary string, seed uint64, duration time.Duration) *
 	<-time.After(200 * time.Millisecond) // one more look at the commits
 	unwatch()
 	h.commits = <-commits
+	h.incidents = append(h.incidents, <-pulse...)
 	for name, s := range r.targets {
 		h.arrivals[name] = s.book()
 	}

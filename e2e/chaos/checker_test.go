@@ -114,8 +114,8 @@ func (l *lane) checkOrder() (findings []finding) {
 				stamp(a.begun), p.offset, l.account(p.offset), l.account(a.offset)))
 		}
 		for n := l.newer[a.offset]; n >= 0; n = l.newer[n] {
-			if l.committed[n].Before(x.from) {
-				findings = append(findings, l.finding(misordered, a.offset, "arrived though %d of its key had been committed as settled when its member began; %s", n, l.account(a.offset)))
+			if l.committed[n].Before(x.from) && slices.ContainsFunc(l.by[n], func(a arrival) bool { return a.settles() && a.ended.Before(x.from) }) {
+				findings = append(findings, l.finding(misordered, a.offset, "arrived though %d of its key had been delivered and committed when its member began; %s", n, l.account(a.offset)))
 				break
 			}
 		}

@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"slices"
 	"strconv"
@@ -214,5 +215,25 @@ func (r *runner) heal() {
 	}
 	for _, s := range r.targets {
 		s.heal()
+	}
+}
+
+// feel tells when, until ctx ends, the machine had no time for a timer. Whoever waits
+// for an answer then may give up though it is there.
+func feel(ctx context.Context) (all []*incident) {
+	const beat, late = 20 * time.Millisecond, 200 * time.Millisecond
+	tick := time.NewTicker(beat)
+	defer tick.Stop()
+	for last := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return all
+		case <-tick.C:
+		}
+		now := time.Now()
+		if now.Sub(last) > late {
+			all = append(all, &incident{fault: fault{kind: starve, on: "machine"}, from: last, to: now})
+		}
+		last = now
 	}
 }

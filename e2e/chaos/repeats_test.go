@@ -110,8 +110,8 @@ func (l *lane) leftOut(a arrival, x *tenure) bool {
 }
 
 // unlearnt reports whether the client may not have got the answer: it went, it had to
-// wait for as long as an attempt may take, the link was cut or slow meanwhile, or it was
-// dead or stopped when the answer came.
+// wait for as long as an attempt may take, the link was cut or slow or the machine stood
+// still meanwhile, or it was dead or stopped when the answer came.
 func (l *lane) unlearnt(a arrival) bool {
 	return a.gone || a.ended.Sub(a.begun) > attemptTimeout-5*onItsWay || l.linkTroubled(a) ||
 		l.halted(a.member, a.ended.Add(onItsWay))
@@ -119,7 +119,7 @@ func (l *lane) unlearnt(a arrival) bool {
 
 func (l *lane) linkTroubled(a arrival) bool {
 	return l.struck(a.ended.Add(-attemptTimeout), a.begun.Add(attemptTimeout), func(i *incident) bool {
-		return i.on == l.target && (i.kind == cut || i.kind == slow)
+		return i.on == l.target && (i.kind == cut || i.kind == slow) || i.kind == starve
 	})
 }
 

@@ -151,7 +151,7 @@ func (h *history) takeovers() (alone, amid []time.Duration) {
 		}
 		for _, tenures := range h.tenures {
 			for n, x := range tenures {
-				if x.process != i.process || !x.to.Equal(never) || n+1 == len(tenures) {
+				if x.process != i.process || !x.to.Equal(never) || n+1 == len(tenures) || tenures[n+1].from.Before(i.from) {
 					continue
 				}
 				until := tenures[n+1].from

@@ -63,6 +63,7 @@ const (
 	partitions = "partitions" // two partitions more
 	addTarget  = "add-target" // rolling restart with two more targets: one starts now, one with the log
 	rewind     = "rewind"     // Kafka's own offset reset, on the stopped group
+	starve     = "starve"     // not drawn: the machine had no time for the test's own timer
 )
 
 // kinds says what may happen to what, how often relative to the rest, and how long
