@@ -72,7 +72,7 @@ func (f regexFunction) optimization() *interpreter.RegexOptimization {
 // group is the place of a match's result: of its one group, or of the whole.
 func group(re *regexp.Regexp) (int, error) {
 	if n := re.NumSubexp(); n > 1 {
-		return 0, fmt.Errorf("%q has %d groups, want one or none: mark others with ?:", re, n)
+		return 0, fmt.Errorf("%q has %d groups, want one or none: write others as (?:…)", re, n)
 	}
 	return re.NumSubexp(), nil
 }

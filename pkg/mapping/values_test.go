@@ -93,7 +93,7 @@ func TestFunctionsNameWhatIsWrong(t *testing.T) {
 	for source, want := range map[string]string{
 		`regex.replace("a", "a", r"\1")`:       `replace by "\\1": want \0 to \0, or \\, after a backslash`,
 		`regex.extract(key, "(" + "")`:         "regex.extract: error parsing regexp: missing closing ): `(`",
-		`regex.extract("a", "(a)(b)")`:         `"(a)(b)" has 2 groups, want one or none: mark others with ?:`,
+		`regex.extract("a", "(a)(b)")`:         `"(a)(b)" has 2 groups, want one or none: write others as (?:…)`,
 		`event.at.strftime("%H", "Mars/Base")`: `there is no time zone "Mars/Base": want a name such as America/New_York, or an offset such as -05:00`,
 		`"soon".strptime("%Y")`:                `strptime: failed to parse "soon" with "%Y": cannot parse "%Y"`,
 	} {
