@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hms-sme/policysync/pkg/checkpoint"
 	"github.com/hms-sme/policysync/pkg/delivery"
 )
 
@@ -98,9 +99,16 @@ func planOf(s seed) *plan {
 	d := &source{seed: s}
 	p := &plan{seed: s, partitions: 1 + d.next(3), members: 1 + d.next(3), static: d.next(3) == 0}
 	targets := 1 + d.next(4)
-	names := oneOf(d, "", "", strings.Repeat("long", 600/targets)) // long names leave little room for runs
+	names := oneOf(d, 0, 0, roomFor(targets)) // long names leave as little room for runs as a config may
 	for i := range targets {
-		p.targets = append(p.targets, targetOf(d, fmt.Sprintf("target%d%s", i, names)))
+		p.targets = append(p.targets, targetOf(d, fmt.Sprintf("target%d%s", i, strings.Repeat("x", names))))
+	}
+	full := names > 0 && s.oneIn(2, forPlan, -1)
+	if full { // one lane has ever more runs, since a key of it sticks all the time
+		p.partitions = 1
+		t := &p.targets[0]
+		t.settings.Deliver, t.settings.Window.Deliveries, t.settings.Retry.MaxAttempts = "every", 5000, 1000
+		p.steps = append(p.steps, step{do: mood, n: int(sticks), lasts: time.Hour})
 	}
 	for range steps {
 		st := step{after: d.pause(oneOf(d, 100*time.Millisecond, time.Second, 10*time.Second)), do: action(d.next(int(actions)))}
@@ -116,6 +124,9 @@ func planOf(s seed) *plan {
 			st.who = d.next(p.partitions)
 		case mood:
 			st.who, st.n = d.next(len(p.targets)), d.next(int(manners))
+			if full && st.who == 0 {
+				st.do, st.n = publish, 60
+			}
 		case crash, restart, stall:
 			st.who = d.next(p.members)
 			if d.next(3) > 0 {
@@ -130,6 +141,20 @@ func planOf(s seed) *plan {
 		p.steps = append(p.steps, st)
 	}
 	return p
+}
+
+// roomFor is the length that the names of n targets can have, beside what tells them
+// apart, until a checkpoint has no room for them.
+func roomFor(n int) int {
+	names := make([]string, n)
+	for l := 0; ; l++ {
+		for i := range names {
+			names[i] = fmt.Sprintf("target%d%s", i, strings.Repeat("x", l))
+		}
+		if checkpoint.Check(names) != nil {
+			return l - 1
+		}
+	}
 }
 
 func targetOf(d *source, name string) targetPlan {
