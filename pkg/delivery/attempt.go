@@ -228,7 +228,7 @@ func (t *Target) landOne(p *pending, r connector.Result, probe, cancelled bool, 
 // unless the target was not asked, because the mapping failed.
 func (t *Target) landPermanent(p *pending, probe bool) error {
 	accepted := !p.d.Event.Timestamp.After(t.accepted)
-	if !accepted {
+	if !accepted && p.again == nil { // of a redelivery it is no news
 		t.hold.note(p.d.Key, endedForGood)
 	}
 	if t.hold.active && !accepted {

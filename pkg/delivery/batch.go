@@ -55,8 +55,9 @@ func (t *Target) take(now time.Time, canary bool) []*pending {
 			continue
 		}
 		for _, next := range p.lane.keys[p.d.Key].entries[1:] {
-			// One that is not queued has its dead letter under way.
-			if len(entries) == size || next.state != queued || !next.lane.admit(next) {
+			// One that is not queued has its dead letter under way; a redelivery is looked at
+			// when it is the first.
+			if len(entries) == size || next.state != queued || next.again != nil || !next.lane.admit(next) {
 				break
 			}
 			next.launch(now)

@@ -49,8 +49,12 @@ type Config struct {
 	Router  Router
 	Letters Letters
 	Feeds   Feeds
-	// Receipts has Checkpoint hand out the receipts of what has settled.
+	// Receipts has Checkpoint hand out the receipts of what has settled. Proofs reads them
+	// back.
 	Receipts bool
+	Proofs   Proofs
+	// Assigned is called, if not nil, after each Assign. It must not wait.
+	Assigned func()
 	// CommitEvery is checkpoint.every; CommitNow is called, without waiting, when
 	// that many deliveries of a partition have settled since its last checkpoint.
 	CommitEvery int
@@ -129,6 +133,9 @@ func (e *Engine) Assign(ctx context.Context, a Assignment, source Source) (*Part
 	e.live[p] = struct{}{}
 	e.mu.Unlock()
 	go p.run()
+	if e.Assigned != nil {
+		e.Assigned()
+	}
 	return p, nil
 }
 

@@ -55,6 +55,7 @@ type Lane struct {
 	// outcomes are the receipts of what has settled since the last checkpoint; spare is
 	// what the checkpoint before took.
 	outcomes, spare []receipt.Receipt
+	watched         map[string]watched // the keys of redeliveries
 	// draining: nothing new starts. ended: nothing may settle any more; what comes
 	// back from an attempt is dropped.
 	draining, ended bool
@@ -82,6 +83,9 @@ func newLane(t *Target, p *Partition, index int, saved checkpoint.Lane) *Lane {
 // deliveries below it have. It reports whether there is any; the lowest offset
 // needs none.
 func (l *Lane) admit(p *pending) bool {
+	if p.again != nil { // its offset has settled
+		return true
+	}
 	if !p.admitted && !l.gathering && l.cursor.Admits(p.d.Event.Offset, l.offered, l.admitted, int(l.p.share.Load())) {
 		p.admitted = true
 		l.admitted++
@@ -129,10 +133,7 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	if l.draining {
 		return nil
 	}
-	key := ev.Key
-	if !ev.HasKey {
-		key = ev.Position.String()
-	}
+	key := queueKey(ev)
 	size := int64(ev.Size())
 	var old *pending
 	if l.latest && unrouted == nil {
@@ -143,30 +144,12 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 		return l.waitRoom()
 	}
 	l.refused = 0
-	p := &pending{lane: l, size: size, unrouted: unrouted, prepared: t.prepare == nil, since: ev.Timestamp, d: connector.Delivery{
-		ID:      l.deliveryID(ev.Offset),
-		Target:  t.name,
-		Key:     key,
-		Op:      connector.Upsert,
-		Version: t.version(ev),
-		Event:   ev,
-	}}
-	if ev.Tombstone() {
-		p.d.Op = connector.Delete
-	}
 	// The delivery outlives the processing of its record: it hangs on the lane, and
 	// keeps only the parent span.
-	_, p.span = l.p.engine.Tracer.StartDelivery(telemetry.WithSpan(l.ctx, trace.SpanFromContext(ctx)), ev, t.name, t.kind)
+	p := l.newPending(telemetry.WithSpan(l.ctx, trace.SpanFromContext(ctx)), ev, key, l.deliveryID(ev.Offset), size)
+	p.unrouted = unrouted
 	l.offered = ev.Offset
-	l.count++
-	l.hold(size)
-	p.turn = l.pushed + l.count
-	q := l.keys[key]
-	if q == nil {
-		q = &keyQueue{}
-		l.keys[key] = q
-	}
-	q.entries = append(q.entries, p)
+	q := l.enqueue(p)
 	if old != nil {
 		l.supersede(old, p)
 	}
@@ -178,15 +161,61 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	return nil
 }
 
+// queueKey is the key in whose queue an event waits: its own, if it has none.
+func queueKey(ev *event.Event) string {
+	if !ev.HasKey {
+		return ev.Position.String()
+	}
+	return ev.Key
+}
+
+// newPending makes a delivery of the lane, whose span is a child of ctx's.
+func (l *Lane) newPending(ctx context.Context, ev *event.Event, key, id string, size int64) *pending {
+	t := l.t
+	p := &pending{lane: l, size: size, prepared: t.prepare == nil, since: ev.Timestamp, d: connector.Delivery{
+		ID:      id,
+		Target:  t.name,
+		Key:     key,
+		Op:      connector.Upsert,
+		Version: t.version(ev),
+		Event:   ev,
+	}}
+	if ev.Tombstone() {
+		p.d.Op = connector.Delete
+	}
+	_, p.span = l.p.engine.Tracer.StartDelivery(ctx, ev, t.name, t.kind)
+	return p
+}
+
+// enqueue puts p at the end of the queue of its key, which it returns.
+func (l *Lane) enqueue(p *pending) *keyQueue {
+	l.count++
+	l.hold(p.size)
+	p.turn = l.pushed + l.count
+	q := l.keys[p.d.Key]
+	if q == nil {
+		q = &keyQueue{}
+		l.keys[p.d.Key] = q
+	}
+	q.entries = append(q.entries, p)
+	return q
+}
+
 // settle ends a delivery of the lane.
 func (l *Lane) settle(p *pending, outcome string) {
-	if offset := p.d.Event.Offset; outcome == outcomeSuperseded {
+	age := time.Since(p.d.Event.Timestamp)
+	switch offset := p.d.Event.Offset; {
+	case p.again != nil: // the cursor is past it
+		p.again.ended <- outcome
+		age = 0
+	case outcome == outcomeSuperseded:
 		l.cursor.SettleRange(offset, offset+1)
-	} else {
+	default:
 		l.mark(offset)
 		l.pushed++
 	}
 	l.keepSettled(p, outcome)
+	l.notePushed(p, outcome)
 	l.count--
 	l.hold(-p.size)
 	if p.admitted {
@@ -207,7 +236,7 @@ func (l *Lane) settle(p *pending, outcome string) {
 	l.progressed()
 	l.unpark()
 	l.p.noteSettled()
-	l.t.countSettled(outcome, time.Since(p.d.Event.Timestamp))
+	l.t.countSettled(outcome, age)
 	p.span.SetAttributes(telemetry.OutcomeKey.String(outcome))
 	p.span.End()
 }
@@ -221,6 +250,11 @@ func (l *Lane) advance(key string, now time.Time) {
 	}
 	p := q.entries[0]
 	if p.state != queued {
+		return
+	}
+	if l.outdated(p) {
+		l.settle(p, outcomeStale)
+		l.advance(key, now)
 		return
 	}
 	if next := l.successor(p); next != nil {
@@ -274,6 +308,9 @@ func (l *Lane) end(cause error) {
 	for _, q := range l.keys {
 		for _, p := range q.entries {
 			p.span.End()
+			if p.again != nil {
+				p.again.ended <- ""
+			}
 		}
 	}
 	l.checkLanded()

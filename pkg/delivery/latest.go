@@ -46,7 +46,7 @@ func (l *Lane) replaceable(key string) *pending {
 // it replaces nothing.
 func (l *Lane) successor(p *pending) *pending {
 	q := l.keys[p.d.Key]
-	if !l.conflates(p) || len(q.entries) < 2 || q.entries[0] != p || q.entries[1].unrouted != nil {
+	if !l.conflates(p) || len(q.entries) < 2 || q.entries[0] != p || q.entries[1].unrouted != nil || q.entries[1].again != nil {
 		return nil
 	}
 	return q.entries[1]

@@ -220,15 +220,20 @@ func (p *Partition) give(ctx context.Context, l *Lane, r *event.Record, ev *even
 // letter writes the dead letter of a record, for a target or for none.
 func (p *Partition) letter(ctx context.Context, r *event.Record, ev *event.Event, target string, cause error) error {
 	p.busy.Store(0)
+	id := p.recordID(r.Offset)
+	if target != "" {
+		id = p.deliveryID(r.Offset, target)
+	}
+	return p.writeLetter(ctx, id, r, ev, target, cause)
+}
+
+func (p *Partition) writeLetter(ctx context.Context, id string, r *event.Record, ev *event.Event, target string, cause error) error {
 	l := deadletter.Letter{
-		ID:     p.recordID(r.Offset),
+		ID:     id,
 		Target: target,
 		Class:  string(connector.Permanent),
 		Error:  cause.Error(),
 		Trace:  traceID(trace.SpanFromContext(ctx)),
-	}
-	if target != "" {
-		l.ID = p.deliveryID(r.Offset, target)
 	}
 	describe(&l, r, ev)
 	p.engine.Logger.WarnContext(ctx, "record became a dead letter", "id", l.ID, "err", l.Error)

@@ -22,7 +22,11 @@ func (l *Lane) bury(ctx context.Context, r *event.Record, ev *event.Event, cause
 		} else {
 			l.cursor.SettleRange(r.Offset, r.Offset+1)
 		}
-		l.keepBuried(ctx, r, ev, cause)
+		letter := l.p.recordID(r.Offset)
+		if ev != nil {
+			letter = l.p.deliveryID(r.Offset, l.t.name)
+		}
+		l.keepBuried(ctx, r, ev, letter, cause)
 	})
 }
 

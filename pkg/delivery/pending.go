@@ -21,7 +21,8 @@ type pending struct {
 	span trace.Span
 	size int64
 
-	unrouted error // why it is not known whether the target wants the event
+	again    *redelivery // not nil if the event had settled before
+	unrouted error       // why it is not known whether the target wants the event
 	state    state
 	prepared bool // d.Document is made, or none is needed
 	admitted bool // the checkpoint has room to record its settling

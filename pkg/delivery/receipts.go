@@ -114,10 +114,16 @@ func (u *unsaved) clear() {
 }
 
 // wait returns the channel that is closed when there is room; nil if there is.
-func (u *unsaved) wait() <-chan struct{} {
+func (u *unsaved) wait() <-chan struct{} { return u.fewer(maxUnsaved) }
+
+// next returns the channel that is closed with the next acknowledgement; nil if nothing
+// waits for one.
+func (u *unsaved) next() <-chan struct{} { return u.fewer(1) }
+
+func (u *unsaved) fewer(than int64) <-chan struct{} {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.count.Load() < maxUnsaved {
+	if u.count.Load() < than {
 		return nil
 	}
 	if u.room == nil {
@@ -178,17 +184,16 @@ func (l *Lane) keepSettled(p *pending, outcome string) {
 
 // keepBuried does so for a record that became a dead letter before it was a delivery:
 // for the lane's target, or as a whole if ev is nil. Then the record's own key stands
-// for the policy's.
-func (l *Lane) keepBuried(ctx context.Context, r *event.Record, ev *event.Event, cause error) {
+// for the policy's. Letter is the id of its dead letter.
+func (l *Lane) keepBuried(ctx context.Context, r *event.Record, ev *event.Event, letter string, cause error) {
 	b := receipt.Receipt{
 		Target: l.t.name, Key: string(r.Key), Outcome: outcomeDeadLettered, Time: time.Now(), Source: r.Position,
 		Deleted: r.Value == nil, Trace: traceID(trace.SpanFromContext(ctx)),
-		Class: string(connector.Permanent), Error: receipt.Bounded(cause.Error()), Letter: l.p.recordID(r.Offset),
+		Class: string(connector.Permanent), Error: receipt.Bounded(cause.Error()), Letter: letter,
 	}
 	keyed := r.Key != nil
 	if ev != nil {
 		b.Key, b.Version, b.HasVersion, keyed = ev.Key, ev.Version, ev.HasVersion, ev.HasKey
-		b.Letter = l.p.deliveryID(r.Offset, l.t.name)
 	}
 	if l.p.engine.Receipts && keyed {
 		l.keep(b)

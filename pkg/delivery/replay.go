@@ -189,7 +189,7 @@ func (l *Lane) deliveryID(offset int64) string {
 
 // conflates reports whether a newer version may take the place of p.
 func (l *Lane) conflates(p *pending) bool {
-	return l.t.latest || l.latest && l.replayed(p.d.Event.Offset)
+	return p.again == nil && (l.t.latest || l.latest && l.replayed(p.d.Event.Offset))
 }
 
 // progressed ends a replay, and the waiting for all of it, when the time has come.
