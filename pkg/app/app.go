@@ -110,11 +110,19 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 		return err
 	}
 	a.onStop("receipts producer", func(context.Context) error { receipts.Close(); return nil })
+	stored, err := OpenLetters(a.cfg, a.o.Logger)
+	if err != nil {
+		return err
+	}
+	a.onStop("reader of dead letters", func(context.Context) error { stored.Close(); return nil })
+	redrives := newRedriver(stored, receipts, a.o.Logger)
 	var group atomic.Pointer[kafka.Group]
 	a.engine = delivery.NewEngine(delivery.Config{
 		Targets: targets, Decoder: p.Decoder, Reader: p.Reader, Router: p.Router, Letters: letters, Redact: p.Redactor,
 		Feeds:       kafka.NewCatchUps(a.cfg.Kafka, a.o.Logger),
 		Receipts:    !a.cfg.Receipts.Off,
+		Proofs:      proofs{stored.adm, a.cfg.Receipts.Topic},
+		Assigned:    redrives.assigned,
 		CommitEvery: a.cfg.Checkpoint.Every,
 		Memory:      int64(a.cfg.Memory),
 		CommitNow: func() {
@@ -126,7 +134,9 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 		Metrics: metrics, Logger: a.o.Logger,
 	})
 	a.onStop("targets", a.engine.Close)
-	if err := a.follow(ctx); err != nil {
+	redrives.engine = a.engine
+	a.onStop("redrives", func(context.Context) error { redrives.stop(); return nil })
+	if err := a.follow(ctx, redrives); err != nil {
 		return err
 	}
 	if err := metrics.Observe(a.snapshot); err != nil {

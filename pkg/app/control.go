@@ -19,7 +19,7 @@ import (
 
 // follow has the engine obey the control topic: what is in it already before follow
 // returns, hence before the group is joined.
-func (a *App) follow(ctx context.Context) error {
+func (a *App) follow(ctx context.Context, redrives *redriver) error {
 	return a.persist(ctx, "control topic", func(ctx context.Context) error {
 		f, err := kafka.FollowControl(ctx, a.cfg.Kafka, a.cfg.Control.Topic, a.o.Logger, func(offset int64, key, value []byte) {
 			r, err := decodeControl(key, value)
@@ -28,6 +28,7 @@ func (a *App) follow(ctx context.Context) error {
 				return
 			}
 			a.engine.Obey(offset, r)
+			redrives.obey(offset, r)
 		})
 		if err == nil {
 			a.onStop("control topic", func(context.Context) error { f.Close(); return nil })
@@ -95,6 +96,10 @@ type Commands struct {
 	Accepted []AcceptStatus `json:"accepted_dead_letters"`
 	// Replays are those that not every partition is known to have obeyed.
 	Replays []ReplayStatus `json:"replays"`
+	// Redrives are those that have not been taken away, Pushes those that no member has
+	// obeyed.
+	Redrives []RedriveStatus `json:"redrives"`
+	Pushes   []PushStatus    `json:"pushes"`
 	// Problems are records that this release can't read.
 	Problems []string `json:"problems,omitempty"`
 }
@@ -112,6 +117,12 @@ type AcceptStatus struct {
 	control.Origin
 }
 
+// PushStatus is a push that nobody has obeyed yet.
+type PushStatus struct {
+	ID string `json:"id"`
+	*control.Push
+}
+
 // ReplayStatus is a replay, and how far each partition is with it.
 type ReplayStatus struct {
 	ID string `json:"id"`
@@ -121,26 +132,30 @@ type ReplayStatus struct {
 	offset int64
 }
 
-// ReadCommands reads the control topic, and from the commits how far replays are.
+// ReadCommands reads the control topic, from the commits how far replays are, and from
+// what became of dead letters how far redrives are.
 func ReadCommands(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Commands, error) {
-	c := &Commands{Pauses: []PauseStatus{}, Accepted: []AcceptStatus{}, Replays: []ReplayStatus{}}
+	c := &Commands{Pauses: []PauseStatus{}, Accepted: []AcceptStatus{}, Replays: []ReplayStatus{}, Redrives: []RedriveStatus{}, Pushes: []PushStatus{}}
 	f, err := kafka.FollowControl(ctx, cfg.Kafka, cfg.Control.Topic, log, c.add)
 	if err != nil {
 		return nil, err
 	}
 	f.Close()
-	adm, err := kafka.NewAdmin(cfg.Kafka, log)
+	letters, err := OpenLetters(cfg, log)
 	if err != nil {
 		return nil, err
 	}
-	defer adm.Close()
+	defer letters.Close()
 	for i := range c.Replays {
 		r := &c.Replays[i]
-		if r.Parts, err = ReplayProgress(ctx, adm, r.Replay, r.offset); err != nil {
+		if r.Parts, err = ReplayProgress(ctx, letters.adm, r.Replay, r.offset); err != nil {
 			return nil, err
 		}
 	}
-	return c, nil
+	if len(c.Redrives) > 0 {
+		err = letters.Progress(ctx, c.Redrives)
+	}
+	return c, err
 }
 
 // add takes the next record: the last of a key holds.
@@ -156,6 +171,16 @@ func (c *Commands) add(offset int64, key, value []byte) {
 		c.Accepted = slices.DeleteFunc(c.Accepted, func(a AcceptStatus) bool { return a.Target == r.Target })
 		if !r.UpTo.IsZero() {
 			c.Accepted = append(c.Accepted, AcceptStatus{r.Target, r.UpTo, r.Origin})
+		}
+	case *control.Redrive:
+		c.Redrives = slices.DeleteFunc(c.Redrives, func(old RedriveStatus) bool { return old.ID == r.ID })
+		if r.UpTo != nil {
+			c.Redrives = append(c.Redrives, RedriveStatus{ID: r.ID, Redrive: r})
+		}
+	case *control.Push:
+		c.Pushes = slices.DeleteFunc(c.Pushes, func(old PushStatus) bool { return old.ID == r.ID })
+		if r.Target != "" {
+			c.Pushes = append(c.Pushes, PushStatus{r.ID, r})
 		}
 	case *control.Replay:
 		c.Replays = slices.DeleteFunc(c.Replays, func(old ReplayStatus) bool { return old.ID == r.ID })

@@ -47,7 +47,7 @@ func (t *LetterTally) Update(ctx context.Context) (map[string]int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read dead letters: %w", err)
 	}
-	resolutions, err := t.adm.ReceiptSpans(ctx, t.cfg.Receipts.Topic, receipt.PartitionKey([]byte(receipt.KindLetter)), time.Time{})
+	resolutions, err := t.adm.ReceiptSpans(ctx, t.cfg.Receipts.Topic, [][]byte{receipt.PartitionKey([]byte(receipt.KindLetter))}, time.Time{})
 	if err != nil {
 		return nil, fmt.Errorf("read resolutions: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/config"
+	"github.com/hms-sme/policysync/pkg/control"
 	"github.com/hms-sme/policysync/pkg/deadletter"
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/pkg/kafka"
@@ -59,14 +60,18 @@ func (l *Letters) Close() { l.adm.Close() }
 // Unresolved calls each for the letters that the filter selects and nobody has
 // resolved, once for each id. Problems are records of the topic that cannot be read.
 func (l *Letters) Unresolved(ctx context.Context, f *deadletter.Filter, each func(*StoredLetter) error) (problems []error, err error) {
+	return l.unresolved(ctx, f.Since, func(s *StoredLetter) bool { return f.Selects(&s.Letter, s.Original, s.Written) }, each)
+}
+
+func (l *Letters) unresolved(ctx context.Context, since time.Time, selects func(*StoredLetter) bool, each func(*StoredLetter) error) (problems []error, err error) {
 	done := map[letterKey]struct{}{}
 	err = l.resolutions(ctx, func(r *receipt.Resolution) { done[keyOf(r.Letter)] = struct{}{} }, &problems)
 	if err != nil {
 		return nil, err
 	}
-	err = l.scan(ctx, f.Since, &problems, func(s *StoredLetter) error {
+	err = l.scan(ctx, since, &problems, func(s *StoredLetter) error {
 		id := keyOf(s.ID)
-		if _, seen := done[id]; seen || !f.Selects(&s.Letter, s.Original, s.Written) {
+		if _, seen := done[id]; seen || !selects(s) {
 			return nil
 		}
 		done[id] = struct{}{}
@@ -111,18 +116,22 @@ func (l *Letters) Original(ctx context.Context, s *StoredLetter) (*event.Record,
 		return s.Original, nil
 	}
 	at := s.Position
-	r, err := kafka.ReadRecord(ctx, l.cfg.Kafka, at.Topic, at.Partition, at.Offset, l.log)
-	if err == nil && !r.Timestamp.Equal(s.Timestamp) {
-		return nil, fmt.Errorf("read record %s: another one lies there now, of %s: the topic was made anew", at, r.Timestamp.UTC())
+	r, err := l.record(ctx, at)
+	if err == nil && r.TopicID != at.TopicID {
+		return nil, fmt.Errorf("read record %s: the topic was made anew", at)
 	}
 	return r, err
+}
+
+func (l *Letters) record(ctx context.Context, at event.Position) (*event.Record, error) {
+	return l.adm.Record(ctx, at.Topic, at.Partition, at.Offset)
 }
 
 // resolutionBatch is how many resolutions are written at once.
 const resolutionBatch = 1000
 
 // Discard resolves the letters of the ids.
-func (l *Letters) Discard(ctx context.Context, ids []string, by, reason string) error {
+func (l *Letters) Discard(ctx context.Context, ids []string, o control.Origin) error {
 	w, err := kafka.NewReceipts(l.cfg.Kafka, l.cfg.Receipts.Topic, l.log)
 	if err != nil {
 		return err
@@ -131,7 +140,7 @@ func (l *Letters) Discard(ctx context.Context, ids []string, by, reason string) 
 	for part := range slices.Chunk(ids, resolutionBatch) {
 		resolutions := make([]receipt.Resolution, len(part))
 		for i, id := range part {
-			resolutions[i] = receipt.Resolution{Letter: id, Outcome: receipt.Discarded, Time: time.Now(), By: by, Reason: reason}
+			resolutions[i] = receipt.Resolution{Letter: id, Outcome: receipt.Discarded, Time: o.Time, By: o.By, Reason: o.Reason}
 		}
 		if err := w.WriteResolutions(ctx, resolutions); err != nil {
 			return err
@@ -166,7 +175,7 @@ func (l *Letters) scanSpans(ctx context.Context, spans []kafka.Span, problems *[
 
 // resolutions reads what became of letters, the last word on each coming last.
 func (l *Letters) resolutions(ctx context.Context, each func(*receipt.Resolution), problems *[]error) error {
-	place := receipt.PartitionKey([]byte(receipt.KindLetter))
+	place := [][]byte{receipt.PartitionKey([]byte(receipt.KindLetter))}
 	err := l.adm.ReadReceipts(ctx, l.cfg.Receipts.Topic, place, time.Time{}, func(key, value []byte) {
 		if kind, _, _, err := receipt.ParseKey(key); err != nil || kind != receipt.KindLetter || value == nil {
 			return

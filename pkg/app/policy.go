@@ -57,7 +57,7 @@ func ReadPolicy(ctx context.Context, cfg *config.Config, key string, log *slog.L
 	for _, t := range cfg.Targets {
 		s.Targets = append(s.Targets, PolicyTarget{Target: t.Name, Configured: true})
 	}
-	if err := adm.ReadReceipts(ctx, cfg.Receipts.Topic, []byte(key), time.Time{}, s.add); err != nil {
+	if err := adm.ReadReceipts(ctx, cfg.Receipts.Topic, [][]byte{[]byte(key)}, time.Time{}, s.add); err != nil {
 		return nil, err
 	}
 	for i := range s.Targets {
@@ -104,7 +104,7 @@ func readMembers(ctx context.Context, adm *kafka.Admin, topic string) ([]receipt
 	var broken error
 	now := time.Now()
 	// What clocks may differ by is read too.
-	err := adm.ReadReceipts(ctx, topic, receipt.PartitionKey(receipt.MemberKey("")), now.Add(-time.Minute), func(key, value []byte) {
+	err := adm.ReadReceipts(ctx, topic, [][]byte{receipt.PartitionKey(receipt.MemberKey(""))}, now.Add(-time.Minute), func(key, value []byte) {
 		kind, _, id, err := receipt.ParseKey(key)
 		if err != nil || kind != receipt.KindMember {
 			return

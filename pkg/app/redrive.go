@@ -107,6 +107,24 @@ func (l *Letters) StartRedrives(ctx context.Context, redrives []RedriveStatus) e
 	return give(ctx, l.cfg, l.adm, records...)
 }
 
+// left calls each for the letters of a redrive that nobody has resolved, once for each
+// id.
+func (l *Letters) left(ctx context.Context, c *control.Redrive, each func(*StoredLetter) error) ([]error, error) {
+	return l.unresolved(ctx, c.Since, func(s *StoredLetter) bool {
+		return c.Selects(&s.Letter, s.Original, s.At, s.Written)
+	}, each)
+}
+
+// FinishRedrives takes commands away of which nothing is left.
+func (l *Letters) FinishRedrives(ctx context.Context, redrives []RedriveStatus) error {
+	for _, r := range redrives {
+		if err := l.adm.Withdraw(ctx, l.cfg.Control.Topic, r.Redrive); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Progress counts anew what is left of redrives, and how the rest has settled.
 func (l *Letters) Progress(ctx context.Context, redrives []RedriveStatus) error {
 	for i := range redrives {

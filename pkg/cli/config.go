@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -47,6 +48,13 @@ func logFlags(c *cobra.Command, level string) func() (*slog.Logger, error) {
 		}
 		return telemetry.NewLogger(os.Stderr, l, json), nil
 	}
+}
+
+// printJSON prints a line of JSON, with its characters as they are.
+func printJSON(c *cobra.Command, v any) error {
+	out := json.NewEncoder(c.OutOrStdout())
+	out.SetEscapeHTML(false)
+	return out.Encode(v)
 }
 
 // quiet is the logger of commands whose errors are enough.

@@ -4,14 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hms-sme/policysync/pkg/app"
+	"github.com/hms-sme/policysync/pkg/config"
+	"github.com/hms-sme/policysync/pkg/control"
 	"github.com/hms-sme/policysync/pkg/deadletter"
 )
 
@@ -23,7 +23,7 @@ func newDeadLetters(b build) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newLettersList(b), newLettersShow(b), newLettersDiscard(b))
+	c.AddCommand(newLettersList(b), newLettersShow(b), newLettersRedrive(b), newLettersDiscard(b))
 	return c
 }
 
@@ -32,6 +32,7 @@ func letterFlags(c *cobra.Command) func() (*deadletter.Filter, error) {
 	f := &deadletter.Filter{}
 	c.Flags().StringVar(&f.Target, "target", "", "those of one target")
 	c.Flags().StringVar(&f.Class, "class", "", "those whose last error was permanent, transient, unavailable or throttled")
+	c.Flags().StringVar(&f.Error, "error", "", "those whose error contains the text")
 	since := c.Flags().String("since", "", "those written since then: a time in RFC 3339, or a duration such as 2h")
 	key := c.Flags().String("key", "", "those of one record key")
 	return func() (*deadletter.Filter, error) {
@@ -55,7 +56,7 @@ func letterFlags(c *cobra.Command) func() (*deadletter.Filter, error) {
 
 func newLettersList(b build) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "list -c FILE [--target T] [--class C] [--since T] [--key K] [--group]",
+		Use:   "list -c FILE [--target T] [--class C] [--since T] [--key K] [--error TEXT] [--group]",
 		Short: "List the dead letters that nobody has resolved",
 		Long: `List the dead letters that were neither redriven nor discarded, each once. With
 --group, count those of one target, class and error. They are read from Kafka and
@@ -64,7 +65,7 @@ need no running member. --json prints one JSON object a line.`,
 			"policysync dead-letters list -c policysync.yaml --group"),
 		Args: cobra.NoArgs,
 	}
-	load, filter := configFlag(c, b), letterFlags(c)
+	open, filter := lettersFlag(c, b), letterFlags(c)
 	group := c.Flags().Bool("group", false, "count by target, class and error")
 	asJSON := c.Flags().Bool("json", false, "print JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -72,6 +73,24 @@ need no running member. --json prints one JSON object a line.`,
 		if err != nil {
 			return err
 		}
+		return open(func(_ *config.Config, letters *app.Letters) error {
+			out := newLetterPrinter(c.OutOrStdout(), *group, *asJSON)
+			problems, err := letters.Unresolved(c.Context(), f, out.add)
+			if err != nil {
+				return err
+			}
+			warn(c, problems)
+			return out.end()
+		})
+	}
+	return c
+}
+
+// lettersFlag adds -c and returns how to open the dead letters of what it names, for as
+// long as f runs.
+func lettersFlag(c *cobra.Command, b build) func(f func(*config.Config, *app.Letters) error) error {
+	load := configFlag(c, b)
+	return func(f func(*config.Config, *app.Letters) error) error {
 		cfg, err := load()
 		if err != nil {
 			return err
@@ -81,15 +100,20 @@ need no running member. --json prints one JSON object a line.`,
 			return err
 		}
 		defer letters.Close()
-		out := newLetterPrinter(c.OutOrStdout(), *group, *asJSON)
-		problems, err := letters.Unresolved(c.Context(), f, out.add)
-		if err != nil {
-			return err
-		}
-		warn(c, problems)
-		return out.end()
+		return f(cfg, letters)
 	}
-	return c
+}
+
+// selected reads which letters a command that changes something is for.
+func selected(filter func() (*deadletter.Filter, error), ids []string) (*deadletter.Filter, error) {
+	f, err := filter()
+	if err != nil {
+		return nil, err
+	}
+	if f.IDs = ids; f.All() {
+		return nil, usageError{errors.New("nothing selected: give ids, or at least one of --target, --class, --since, --key, --error")}
+	}
+	return f, nil
 }
 
 func warn(c *cobra.Command, problems []error) {
@@ -100,56 +124,46 @@ func warn(c *cobra.Command, problems []error) {
 
 func newLettersDiscard(b build) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "discard -c FILE (ID… | --target T | --class C | --since T | --key K) --reason TEXT [--dry-run]",
+		Use:   "discard -c FILE (ID… | --target T | --class C | --since T | --key K | --error TEXT) --reason TEXT [--dry-run]",
 		Short: "Settle dead letters that need no delivery any more",
 		Long: `Write to the receipts topic that these dead letters are discarded, by whom, when and
 why. The letters themselves stay on their topic; nothing lists them any more.`,
 		Example: example(`policysync dead-letters discard -c policysync.yaml --target legacyDatabase --key DOI-7 --reason "entered by hand"`),
 		Args:    cobra.ArbitraryArgs,
 	}
-	load, filter := configFlag(c, b), letterFlags(c)
+	open, filter := lettersFlag(c, b), letterFlags(c)
 	reason := c.Flags().String("reason", "", "why, for those who ask later")
 	by := c.Flags().String("by", "", "who; you, as this machine knows you, unless given")
 	dryRun := c.Flags().Bool("dry-run", false, "say which, and do nothing")
 	asJSON := c.Flags().Bool("json", false, "print JSON")
 	c.RunE = func(c *cobra.Command, ids []string) error {
-		f, err := filter()
+		f, err := selected(filter, ids)
 		if err != nil {
 			return err
-		}
-		if f.IDs = ids; f.All() {
-			return usageError{errors.New("nothing selected: give ids, or at least one of --target, --class, --since, --key")}
 		}
 		if *reason == "" && !*dryRun {
 			return usageError{errors.New("no reason given: --reason TEXT")}
 		}
-		cfg, err := load()
-		if err != nil {
-			return err
-		}
-		letters, err := app.OpenLetters(cfg, quiet())
-		if err != nil {
-			return err
-		}
-		defer letters.Close()
-		found := []string{}
-		problems, err := letters.Unresolved(c.Context(), f, func(l *app.StoredLetter) error {
-			found = append(found, l.ID)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		warn(c, problems)
-		if !*dryRun {
-			if err := letters.Discard(c.Context(), found, whoever(*by), *reason); err != nil {
+		return open(func(_ *config.Config, letters *app.Letters) error {
+			found := []string{}
+			problems, err := letters.Unresolved(c.Context(), f, func(l *app.StoredLetter) error {
+				found = append(found, l.ID)
+				return nil
+			})
+			if err != nil {
 				return err
 			}
-		}
-		if err := printDiscarded(c, found, *dryRun, *asJSON); err != nil {
-			return err
-		}
-		return unknownLetters(ids, found)
+			warn(c, problems)
+			if !*dryRun {
+				if err := letters.Discard(c.Context(), found, originOf(*by, *reason)); err != nil {
+					return err
+				}
+			}
+			if err := printDiscarded(c, found, *dryRun, *asJSON); err != nil {
+				return err
+			}
+			return unknownLetters(ids, found)
+		})
 	}
 	return c
 }
@@ -180,17 +194,12 @@ func unknownLetters(ids, found []string) error {
 	return errors.Join(errs...)
 }
 
-// whoever is the one who runs the command, by the name given or as the machine knows
+// originOf is the one who runs the command, by the name given or as the machine knows
 // them.
-func whoever(name string) string {
+func originOf(name, reason string) control.Origin {
+	o := app.Origin(reason)
 	if name != "" {
-		return name
+		o.By = name
 	}
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	if host, err := os.Hostname(); err == nil {
-		name += "@" + host
-	}
-	return name
+	return o
 }

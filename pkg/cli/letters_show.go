@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hms-sme/policysync/pkg/app"
+	"github.com/hms-sme/policysync/pkg/config"
 )
 
 func newLettersShow(b build) *cobra.Command {
@@ -23,30 +24,21 @@ reference is read from its source.`,
 		Example: example("policysync dead-letters show -c policysync.yaml 0f8f…/3/42/legacyDatabase"),
 		Args:    cobra.ExactArgs(1),
 	}
-	load := configFlag(c, b)
+	open := lettersFlag(c, b)
 	asJSON := c.Flags().Bool("json", false, "print JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		cfg, err := load()
-		if err != nil {
-			return err
-		}
-		letters, err := app.OpenLetters(cfg, quiet())
-		if err != nil {
-			return err
-		}
-		defer letters.Close()
-		v, err := letters.Show(c.Context(), args[0], func() (*app.Previewer, error) {
-			return app.NewPreviewer(c.Context(), cfg, b.connectors, quiet())
+		return open(func(cfg *config.Config, letters *app.Letters) error {
+			v, err := letters.Show(c.Context(), args[0], func() (*app.Previewer, error) {
+				return app.NewPreviewer(c.Context(), cfg, b.connectors, quiet())
+			})
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return printJSON(c, v)
+			}
+			return printLetter(c.OutOrStdout(), v)
 		})
-		if err != nil {
-			return err
-		}
-		out := json.NewEncoder(c.OutOrStdout())
-		out.SetEscapeHTML(false)
-		if *asJSON {
-			return out.Encode(v)
-		}
-		return printLetter(c.OutOrStdout(), v)
 	}
 	return c
 }
@@ -78,7 +70,11 @@ func printLetter(w io.Writer, v *app.LetterView) error {
 		field("trace", "%s", d.Trace)
 	}
 	if r := v.Resolution; r != nil {
-		field("resolved", "%s %s by %s: %s", r.Outcome, stamp(r.Time), r.By, r.Reason)
+		outcome := r.Outcome
+		if r.Result != "" {
+			outcome += " by command " + r.Command + ", " + r.Result + ","
+		}
+		field("resolved", "%s %s by %s: %s", outcome, stamp(r.Time), r.By, r.Reason)
 	}
 	for _, h := range v.Headers {
 		field("header", "%s: %s", h.Name, h.Value)

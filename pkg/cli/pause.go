@@ -136,6 +136,16 @@ func printCommands(c *cobra.Command, all *app.Commands) error {
 		}
 		line(r.Target, fmt.Sprintf("replay %s: %d of %d partitions done", r.ID, done, len(r.Parts)), r.Origin)
 	}
+	for _, r := range all.Redrives {
+		sent := 0
+		for _, n := range r.Settled {
+			sent += n
+		}
+		line(orDash(r.Target), fmt.Sprintf("redrive %s: %d of %d dead letters settled", r.ID, sent, sent+r.Left), r.Origin)
+	}
+	for _, p := range all.Pushes {
+		line(p.Target, fmt.Sprintf("push %s of %s", p.ID, p.PolicyKey), p.Origin)
+	}
 	for _, problem := range all.Problems {
 		fmt.Fprintf(table, "not readable: %s\n", problem)
 	}

@@ -166,7 +166,7 @@ func (c *Console) discard(r *http.Request) (any, error) {
 		return nil
 	})
 	if err == nil {
-		err = l.Discard(r.Context(), found, origin.By, o.Reason)
+		err = l.Discard(r.Context(), found, origin)
 	}
 	if err != nil {
 		return nil, err

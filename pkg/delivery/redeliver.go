@@ -50,8 +50,8 @@ type redelivery struct {
 	ev   *event.Event
 	key  string
 	ctx  context.Context // has the span of the record's processing
-	// outdated: the receipts say that the target has a newer version.
-	outdated bool
+	// outdated and has: the receipts say that the target has a newer version, or this one.
+	outdated, has bool
 	// ended gets how it settled, "" if the lane ended before. It has room for that.
 	ended chan string
 }
@@ -109,6 +109,10 @@ func (e *Engine) Redeliver(ctx context.Context, all []Again) (outcomes []string,
 		return make([]string, len(all)), errors.Join(append(errs, err)...)
 	}
 	for _, d := range every {
+		if d.has && !d.outdated { // whoever sent it did not come to tell
+			d.ended <- outcomeDelivered
+			continue
+		}
 		d.lane.redeliver(d)
 	}
 	for i, ds := range of {
@@ -223,6 +227,7 @@ func (p *Partition) unsettled(ctx context.Context, a *Again, ev *event.Event, ta
 			l.t.mu.Unlock()
 		}
 	}
+	p.noteSettled()
 	return nil
 }
 
@@ -255,6 +260,7 @@ func (e *Engine) compare(ctx context.Context, parts map[*Partition]bool, ds []*r
 		for _, d := range ds {
 			for i := range receipts {
 				if r := &receipts[i]; d.lane.t.name == target && d.key == r.Key && d.ev.HasKey {
+					d.has = d.has || !d.Repeat && d.proves(r)
 					d.outdated = d.outdated || d.overwrites(r)
 				}
 			}
@@ -263,12 +269,17 @@ func (e *Engine) compare(ctx context.Context, parts map[*Partition]bool, ds []*r
 	return nil
 }
 
+// proves reports whether the receipt says that the target has this very version.
+func (d *redelivery) proves(r *receipt.Receipt) bool {
+	return r.Outcome == receipt.Delivered && r.Source.TopicID == d.ev.TopicID && r.Source.Partition == d.ev.Partition && r.Source.Offset == d.ev.Offset
+}
+
 // overwrites reports whether the push would replace what the receipt proves, which is
 // newer, or not known to be older.
 func (d *redelivery) overwrites(r *receipt.Receipt) bool {
 	has, again := r.Source.Offset, d.ev.Offset
 	switch {
-	case r.Outcome != receipt.Delivered && r.Outcome != receipt.Stale:
+	case r.Outcome != receipt.Delivered && r.Outcome != receipt.Stale || d.proves(r):
 		return false
 	case r.Source.TopicID == d.ev.TopicID && r.Source.Partition == d.ev.Partition:
 	case r.HasVersion && d.ev.HasVersion: // the topic has more partitions than it had, or was made anew

@@ -116,10 +116,10 @@ func (w *Receipts) write(ctx context.Context, records []*kgo.Record) error {
 	return nil
 }
 
-// ReceiptSpans is the part of the receipts topic in which a key lies (see
+// ReceiptSpans is the part of the receipts topic in which keys lie (see
 // [receipt.PartitionKey]). Since, unless zero, leaves out records with an earlier
 // timestamp.
-func (a *Admin) ReceiptSpans(ctx context.Context, topic string, key []byte, since time.Time) ([]Span, error) {
+func (a *Admin) ReceiptSpans(ctx context.Context, topic string, keys [][]byte, since time.Time) ([]Span, error) {
 	details, err := a.adm.ListTopics(ctx, topic)
 	if err != nil {
 		return nil, fmt.Errorf("describe topic %s: %w", topic, err)
@@ -128,13 +128,17 @@ func (a *Admin) ReceiptSpans(ctx context.Context, topic string, key []byte, sinc
 	if err != nil {
 		return nil, err
 	}
-	partition := int32(partitionOf(key, len(details[topic].Partitions)))
-	return slices.DeleteFunc(spans, func(s Span) bool { return s.Partition != partition }), nil
+	wanted := map[int32]bool{}
+	for _, key := range keys {
+		wanted[int32(partitionOf(key, len(details[topic].Partitions)))] = true
+	}
+	return slices.DeleteFunc(spans, func(s Span) bool { return !wanted[s.Partition] }), nil
 }
 
-// ReadReceipts calls each for every record of [Admin.ReceiptSpans], in order.
-func (a *Admin) ReadReceipts(ctx context.Context, topic string, key []byte, since time.Time, each func(key, value []byte)) error {
-	spans, err := a.ReceiptSpans(ctx, topic, key, since)
+// ReadReceipts calls each for every record of [Admin.ReceiptSpans], those of a partition
+// in order.
+func (a *Admin) ReadReceipts(ctx context.Context, topic string, keys [][]byte, since time.Time, each func(key, value []byte)) error {
+	spans, err := a.ReceiptSpans(ctx, topic, keys, since)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func (c *cluster) receipts() *Receipts {
 func (c *cluster) proven(policy string) []string {
 	c.t.Helper()
 	var found []string
-	err := c.admin().ReadReceipts(c.t.Context(), proofs, []byte(policy), time.Time{}, func(key, value []byte) {
+	err := c.admin().ReadReceipts(c.t.Context(), proofs, [][]byte{[]byte(policy)}, time.Time{}, func(key, value []byte) {
 		if r, err := receipt.Decode(key, value); err == nil && r.Key == policy {
 			found = append(found, fmt.Sprintf("%s/%d", key, r.Source.Offset))
 		}
@@ -105,7 +105,7 @@ func TestReadReceiptsSince(t *testing.T) {
 	require.NoError(t, w.ForgetMember(t.Context(), "pod-0"))
 	read := func(since time.Time) []string {
 		var found []string
-		require.NoError(t, c.admin().ReadReceipts(t.Context(), proofs, receipt.PartitionKey(receipt.MemberKey("")), since, func(key, value []byte) {
+		require.NoError(t, c.admin().ReadReceipts(t.Context(), proofs, [][]byte{receipt.PartitionKey(receipt.MemberKey(""))}, since, func(key, value []byte) {
 			found = append(found, fmt.Sprintf("%s %v", key, value != nil))
 		}))
 		return found

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -25,6 +26,12 @@ type Span struct {
 // still open. Since, unless zero, leaves out records with an earlier timestamp. A
 // partition that holds nothing has none.
 func (a *Admin) Spans(ctx context.Context, since time.Time, topics ...string) ([]Span, error) {
+	spans, err := a.bounds(ctx, since, topics...)
+	return slices.DeleteFunc(spans, func(s Span) bool { return s.Start >= s.End }), err
+}
+
+// bounds are the spans of all partitions, also of those that hold nothing.
+func (a *Admin) bounds(ctx context.Context, since time.Time, topics ...string) ([]Span, error) {
 	details, err := a.adm.ListTopics(ctx, topics...)
 	if err == nil {
 		err = details.Error()
@@ -54,12 +61,10 @@ func (a *Admin) Spans(ctx context.Context, since time.Time, topics ...string) ([
 		for _, p := range topic.Partitions.Sorted() {
 			start, _ := starts.Lookup(topic.Topic, p.Partition)
 			end, _ := ends.Lookup(topic.Topic, p.Partition)
-			if start.Offset < end.Offset {
-				spans = append(spans, Span{
-					Topic: topic.Topic, TopicID: event.TopicID(topic.ID), Partition: p.Partition,
-					Start: start.Offset, End: end.Offset,
-				})
-			}
+			spans = append(spans, Span{
+				Topic: topic.Topic, TopicID: event.TopicID(topic.ID), Partition: p.Partition,
+				Start: start.Offset, End: end.Offset,
+			})
 		}
 	}
 	return spans, nil

@@ -132,21 +132,12 @@ func (a *Admin) Missing(ctx context.Context, topics ...string) ([]string, error)
 // Records is the number of records that a topic holds, aborted ones and markers
 // included.
 func (a *Admin) Records(ctx context.Context, topic string) (int64, error) {
-	starts, err := a.adm.ListStartOffsets(ctx, topic)
-	if err != nil {
-		return 0, fmt.Errorf("list start offsets of %s: %w", topic, err)
-	}
-	ends, err := a.adm.ListEndOffsets(ctx, topic)
-	if err != nil {
-		return 0, fmt.Errorf("list end offsets of %s: %w", topic, err)
-	}
+	spans, err := a.bounds(ctx, time.Time{}, topic)
 	var n int64
-	ends.Each(func(end kadm.ListedOffset) {
-		if start, ok := starts.Lookup(end.Topic, end.Partition); ok {
-			n += end.Offset - start.Offset
-		}
-	})
-	return n, nil
+	for _, s := range spans {
+		n += s.End - s.Start
+	}
+	return n, err
 }
 
 // PartitionProgress is how far the group has come on one partition, as its last
