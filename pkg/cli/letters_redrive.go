@@ -68,8 +68,8 @@ func redrive(c *cobra.Command, letters *app.Letters, redrives []app.RedriveStatu
 	for _, r := range redrives {
 		all += int64(r.Left)
 	}
-	bar := newBar(c)
-	defer bar.end()
+	gauge := newGauge(c)
+	defer gauge.end()
 	ticker := time.NewTicker(followEvery)
 	defer ticker.Stop()
 	for {
@@ -80,7 +80,7 @@ func redrive(c *cobra.Command, letters *app.Letters, redrives []app.RedriveStatu
 		for _, r := range redrives {
 			left += int64(r.Left)
 		}
-		bar.show(all-left, all, fmt.Sprintf("%d of %d dead letters are settled", all-left, all))
+		gauge.show(all-left, all, fmt.Sprintf("%d of %d dead letters are settled", all-left, all))
 		if left == 0 {
 			return letters.FinishRedrives(context.WithoutCancel(c.Context()), redrives)
 		}

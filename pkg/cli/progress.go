@@ -4,50 +4,44 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 )
 
-// bar tells how far long work is: by a bar on a terminal, else by a line whenever that
+// gauge tells how far long work is: by a bar on a terminal, else by a line whenever that
 // has changed.
-type bar struct {
+type gauge struct {
 	out      io.Writer
 	terminal bool
 	last     string
 }
 
-func newBar(c *cobra.Command) *bar {
-	return &bar{out: c.ErrOrStderr(), terminal: terminal(os.Stderr)}
+func newGauge(c *cobra.Command) *gauge {
+	return &gauge{out: c.ErrOrStderr(), terminal: terminal(os.Stderr)}
 }
 
 // show prints that so many of all are done.
-func (b *bar) show(done, all int64, text string) {
-	const width = 30
+func (g *gauge) show(done, all int64, text string) {
 	line := text
-	if b.terminal {
-		full := width
-		if all > 0 {
-			full = int(min(done, all) * width / all)
-		}
-		line = fmt.Sprintf("[%s%s] %s", strings.Repeat("█", full), strings.Repeat("·", width-full), text)
+	if g.terminal {
+		line = bar(done, all) + " " + text
 	}
-	if line == b.last {
+	if line == g.last {
 		return
 	}
-	b.last = line
-	if b.terminal {
-		fmt.Fprintf(b.out, "\r\x1b[K%s", line)
+	g.last = line
+	if g.terminal {
+		fmt.Fprintf(g.out, "\r\x1b[K%s", line)
 	} else {
-		fmt.Fprintln(b.out, line)
+		fmt.Fprintln(g.out, line)
 	}
 }
 
 // end leaves the bar's line.
-func (b *bar) end() {
-	if b.terminal && b.last != "" {
-		fmt.Fprintln(b.out)
+func (g *gauge) end() {
+	if g.terminal && g.last != "" {
+		fmt.Fprintln(g.out)
 	}
 }
 
