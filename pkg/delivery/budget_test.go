@@ -23,6 +23,7 @@ func TestLanesStayWithinTheBudget(t *testing.T) {
 			r.targets[down].set(refused)
 			for i := range 1000 {
 				r.publish(fmt.Sprint(i))
+				synctest.Wait() // those that work hold nothing
 			}
 			<-time.After(time.Minute)
 			synctest.Wait()
