@@ -150,6 +150,14 @@ helm-lint: $(HELM) $(KUBECONFORM) $(SCHEMAS) $(PROMTOOL) ## Render the chart for
 helm-test: $(HELM_UNITTEST) ## Run the chart's unit tests
 	$(HELM_UNITTEST) --strict deploy/helm/policysync
 
+.PHONY: helm-live-api
+helm-live-api: ## Prove the chart on a real API server, if there is a testbed for one
+	deploy/helm/live.sh api
+
+.PHONY: helm-live
+helm-live: $(CYCLONEDX) ## Prove the chart on a real kubelet with a real Kafka, under load, if there is a testbed
+	CYCLONEDX=$(CYCLONEDX) deploy/helm/live.sh node
+
 .PHONY: vulncheck
 vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities in what is called
 	$(GOVULNCHECK) ./...

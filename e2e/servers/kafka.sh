@@ -3,6 +3,7 @@
 #   kafka.sh install | start [1 | 3] | stop | reset
 #   kafka.sh kill BROKER: kill -9; start brings it back
 #   kafka.sh groups ARGUMENT...: what Kafka calls kafka-consumer-groups
+# Clients find a broker on loopback or on POLICYSYNC_E2E_KAFKA_HOST.
 # Broker n listens 10 ports above broker n-1, the first on 19092 or on
 # POLICYSYNC_E2E_KAFKA_PORT; its controller one above. On the second and the fourth
 # port above, it tells clients that it is found one port further: a proxy of the
@@ -14,6 +15,7 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 version=4.4.0 tools_version=4.3.1
 jars="$opt/kafka-$version" tools="$opt/kafka-tools-$tools_version"
 data="$state/data/kafka"
+host="${POLICYSYNC_E2E_KAFKA_HOST:-127.0.0.1}"
 cluster=cG9saWN5c3luYy1lMmUtMQ # any 16 bytes
 
 port() { echo $((${POLICYSYNC_E2E_KAFKA_PORT:-19092} + 10 * ($1 - 1) + ${2:-0})); } # BROKER [ABOVE]
@@ -45,8 +47,8 @@ configure() { # BROKER BROKERS
 node.id=$1
 process.roles=broker,controller
 log.dirs=$data/$1
-listeners=CLIENT://127.0.0.1:$(port "$1"),CONTROLLER://127.0.0.1:$(port "$1" 1),PROXIED_A://127.0.0.1:$(port "$1" 2),PROXIED_B://127.0.0.1:$(port "$1" 4),LOGIN://127.0.0.1:$(port "$1" 6)
-advertised.listeners=CLIENT://127.0.0.1:$(port "$1"),PROXIED_A://127.0.0.1:$(port "$1" 3),PROXIED_B://127.0.0.1:$(port "$1" 5),LOGIN://127.0.0.1:$(port "$1" 6)
+listeners=CLIENT://$host:$(port "$1"),CONTROLLER://127.0.0.1:$(port "$1" 1),PROXIED_A://127.0.0.1:$(port "$1" 2),PROXIED_B://127.0.0.1:$(port "$1" 4),LOGIN://127.0.0.1:$(port "$1" 6)
+advertised.listeners=CLIENT://$host:$(port "$1"),PROXIED_A://127.0.0.1:$(port "$1" 3),PROXIED_B://127.0.0.1:$(port "$1" 5),LOGIN://127.0.0.1:$(port "$1" 6)
 listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED_A:PLAINTEXT,PROXIED_B:PLAINTEXT,LOGIN:SASL_PLAINTEXT
 listener.name.login.sasl.enabled.mechanisms=PLAIN
 listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_member="open-sesame" user_operator="open-sesame" user_viewer="open-sesame" user_deployer="open-sesame";
@@ -91,7 +93,7 @@ start() {
   done
   for ((i = 1; i <= brokers; i++)); do
     await "kafka-$i" 120 grep -q 'Kafka Server started' "$state/log/kafka-$i.log"
-    addresses+="${addresses:+,}127.0.0.1:$(port "$i")"
+    addresses+="${addresses:+,}$host:$(port "$i")"
   done
   echo "export POLICYSYNC_E2E_KAFKA=$addresses"
   echo "export POLICYSYNC_E2E_KAFKA_LOGIN=127.0.0.1:$(port 1 6)"
