@@ -106,8 +106,10 @@ func TestLife(t *testing.T) {
 		w.helm("test", release, "--timeout", patience.String())
 		require.Equal(w.t, before+1, w.sinks["api"].tests())
 		w.helm("uninstall", release, "--wait", "--timeout", patience.String())
-		left := w.kubectl("get", "statefulset,service,configmap,serviceaccount,poddisruptionbudget,job,pod", "-l", "app.kubernetes.io/instance="+release, "-o", "name")
-		require.Equal(w.t, "pod/"+fullname+"-test\n", left) // whose log may still be wanted
+		w.eventually("nothing is left but the test's pod, whose log may still be wanted", func() bool {
+			return "pod/"+fullname+"-test\n" == w.kubectl("get", "statefulset,service,configmap,serviceaccount,poddisruptionbudget,job,pod",
+				"-l", "app.kubernetes.io/instance="+release, "-o", "name")
+		})
 	})
 }
 
