@@ -140,13 +140,14 @@ func (b *bench) until(ctx context.Context, done func(map[string]*stats) bool) er
 
 // ready waits until a member says that it is.
 func (c *contender) ready(ctx context.Context) error {
+	client := &http.Client{Timeout: 10 * time.Second}
 	limit := time.After(time.Minute)
 	for tick := time.Tick(20 * time.Millisecond); ; <-tick {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.health+"/readyz", http.NoBody)
 		if err != nil {
 			return err
 		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
+		if resp, err := client.Do(req); err == nil {
 			if err := resp.Body.Close(); err == nil && resp.StatusCode == http.StatusOK {
 				return nil
 			}

@@ -65,6 +65,7 @@ func insertBare(t *testing.T, server driver.Conn, insert string, rows [][]any) t
 	began := time.Now()
 	batch, err := server.PrepareBatch(t.Context(), insert)
 	require.NoError(t, err)
+	defer func() { _ = batch.Close() }() // after Send there is nothing to close
 	for _, row := range rows {
 		require.NoError(t, batch.Append(row...))
 	}
