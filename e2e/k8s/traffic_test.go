@@ -122,7 +122,7 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	version, err := strconv.ParseInt(r.Header.Get("Policysync-Version"), 10, 64)
 	if err == nil {
-		time.Sleep(s.take(change{r.Header.Get("Policysync-Key"), version}))
+		<-time.After(s.take(change{r.Header.Get("Policysync-Key"), version}))
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
