@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"bytes"
 	"math/big"
 	"testing"
 
@@ -40,7 +41,8 @@ func FuzzPlan(f *testing.F) {
 	one := []byte("\x04hi\xac\x02\x0e\x01" + "\x00\x00\xc0\x3f" + "\x00\x00\x00\x00\x00\x00\xf8\x3f" + "\x04xy" + "zz" + "\x02" + "\x02\x04hi" + "\x02\x7d" + "\x80\x01" + "\x10" +
 		"\x03\x06\x00\x02\x02\x00" + "\x00") // an array whose block says its size, and an empty map
 	f.Add(all, all, one)
-	f.Add(all, some, one)
+	f.Add(all, some, one) // its string has no branch
+	f.Add(all, some, bytes.Replace(one, []byte("\x02\x04hi\x02\x7d"), []byte("\x00\x02\x7d"), 1))
 	f.Add(schemas.PolicyEvent, schemas.PolicyEvent, []byte{0})
 	f.Add(`{"type":"record","name":"R","fields":[{"name":"x","type":{"type":"map","values":"null"}}]}`,
 		`{"type":"record","name":"R","fields":[]}`, []byte("\x04\x02k\x02j\x00"))
