@@ -36,7 +36,7 @@ func FuzzPlan(f *testing.F) {
 		{"name":"ls","type":{"type":"array","items":["int","null"]}},{"name":"m","type":{"type":"map","values":"R"}}]}`
 	const some = `{"type":"record","name":"R","fields":[
 		{"name":"new","type":["null","int"],"default":null},{"name":"m","type":{"type":"map","values":"R"}},
-		{"name":"i","type":["null","double"]},{"name":"again","aliases":["i"],"type":"long"},{"name":"s","type":"bytes"},
+		{"name":"i","type":["null","double"]},{"name":"again","aliases":["l"],"type":"long"},{"name":"s","type":"bytes"},
 		{"name":"e","type":{"type":"enum","name":"E","symbols":["b","z"],"default":"z"}},{"name":"u","type":["null","R"]}]}`
 	one := []byte("\x04hi\xac\x02\x0e\x01" + "\x00\x00\xc0\x3f" + "\x00\x00\x00\x00\x00\x00\xf8\x3f" + "\x04xy" + "zz" + "\x02" + "\x02\x04hi" + "\x02\x7d" + "\x80\x01" + "\x10" +
 		"\x03\x06\x00\x02\x02\x00" + "\x00") // an array whose block says its size, and an empty map
