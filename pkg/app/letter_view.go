@@ -82,7 +82,7 @@ func (l *Letters) Show(ctx context.Context, id string, open func() (*Previewer, 
 	original, err := l.Original(ctx, letter)
 	if err != nil {
 		v.NotReadable = err.Error()
-		return v, nil
+		return v, nil //nolint:nilerr // the letter itself can be shown
 	}
 	if original.Key != nil && v.Key == nil {
 		key := string(original.Key)
