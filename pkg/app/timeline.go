@@ -35,8 +35,10 @@ type Moment struct {
 	Class     string `json:"class,omitempty"`
 	Error     string `json:"error,omitempty"`
 	Letter    string `json:"letter,omitempty"`
-	By        string `json:"by,omitempty"`
-	Reason    string `json:"reason,omitempty"`
+	// By and Reason are those of a resolution, Result is how a redriven letter settled.
+	By     string `json:"by,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Result string `json:"result,omitempty"`
 }
 
 // PolicyTimeline is a policy, and what happened to it as far as the topics still have it.
@@ -112,7 +114,8 @@ func (t *PolicyTimeline) resolve(ctx context.Context, p *Previewer, letters map[
 	err = l.resolutions(ctx, func(r *receipt.Resolution) {
 		if of := letters[r.Letter]; of != nil {
 			m := momentOf(of)
-			m.Time, m.What, m.By, m.Reason, m.Trace, m.Reference, m.Attempts = r.Time, r.Outcome, r.By, r.Reason, "", "", 0
+			m.Time, m.What, m.By, m.Reason, m.Result = r.Time, r.Outcome, r.By, r.Reason, r.Result
+			m.Trace, m.Reference, m.Attempts = "", "", 0
 			t.Timeline = append(t.Timeline, m)
 		}
 	}, &problems)

@@ -53,7 +53,7 @@ export function badge(state, word) {
 export function table(caption, columns, rows, className = '') {
   return h('table', { class: className },
     h('caption', { class: caption.startsWith('!') ? 'hidden' : null }, caption.replace('!', '')),
-    h('thead', {}, h('tr', {}, columns.map((c) => h('th', { scope: 'col', class: c.num && 'num' }, c.name)))),
+    h('thead', {}, h('tr', {}, columns.map((c) => h('th', { scope: 'col', class: c.num && 'num' }, c.name || h('span', { class: 'hidden' }, 'Actions'))))),
     h('tbody', {}, rows));
 }
 

@@ -6,7 +6,7 @@ export async function policies(main, query) {
   const key = query.get('key') ?? '';
   const input = h('input', { name: 'key', type: 'search', value: key, required: true, autocomplete: 'off', spellcheck: 'false' });
   main.append(h('div', { class: 'head' }, h('h1', {}, key || 'Policies')),
-    h('form', { class: 'filters card', role: 'search', action: '/policies' }, h('label', {}, 'Key of the policy, as it stands in the topic', input), h('button', { class: 'primary' }, 'Search')));
+    h('form', { class: 'filters card', action: '/policies' }, h('label', {}, 'Key of the policy, as it stands in the topic', input), h('button', { class: 'primary' }, 'Search')));
   if (!key) {
     main.append(h('div', { class: 'card' }, empty('Which policy?', 'Its key tells which version every target has, since when, and why not.')));
     input.focus();
@@ -54,20 +54,19 @@ const newer = (a, b) => (a.topic === b.topic && a.partition === b.partition ? a.
 
 // judge says of one target how it stands to the newest version that is known.
 function judge(p, t, newest) {
-  const own = p.timeline.filter((m) => m.target === t.target && m.topic);
+  const own = p.timeline.filter((m) => m.target === t.target && m.topic && !m.by);
   const latest = [...own].sort((a, b) => newer(b, a) || Date.parse(b.time) - Date.parse(a.time))[0];
   const row = { target: t.target, held: t.held, latest, state: 'none', behind: false };
   if (!latest) return { ...row, why: 'No version of it was for this target, as far as the topics tell.' };
-  const resolved = p.timeline.find((m) => m.letter === latest.letter && (m.what === 'redriven' || m.what === 'discarded'));
-  row.state = latest.what;
-  row.behind = latest.what === 'dead-lettered' || latest.what === 'waiting' || newer(latest, newest) < 0;
+  const resolved = latest.letter && p.timeline.find((m) => m.by && m.letter === latest.letter);
+  row.state = resolved ? resolved.what : latest.what;
+  row.behind = (latest.what === 'dead-lettered' && resolved?.what !== 'redriven') || latest.what === 'waiting' || newer(latest, newest) < 0;
   switch (latest.what) {
     case 'waiting': row.word = `${version(latest.version, latest.deleted)} waits`; row.why = 'It has not settled yet; the page of the target says why.'; break;
     case 'dead-lettered':
-      row.word = `${version(latest.version, latest.deleted)} failed`;
-      row.why = h('span', {}, `${latest.class}: ${latest.error} `, resolved ? `(${resolved.what} by ${resolved.by})` : link(`/letter?id=${encodeURIComponent(latest.letter)}`, 'dead letter'));
+      row.word = `${version(latest.version, latest.deleted)} ${resolved ? resolved.what : 'failed'}`;
+      row.why = h('span', {}, `${latest.class}: ${latest.error} `, resolved ? `(${resolved.what} by ${resolved.by}${resolved.reason ? `: ${resolved.reason}` : ''})` : link(`/letter?id=${encodeURIComponent(latest.letter)}`, 'dead letter'));
       break;
-    case 'redriven': case 'discarded': row.why = `${latest.error ?? ''} ${latest.reason ? `“${latest.reason}”` : ''} — ${latest.by}`; break;
     case 'superseded': row.why = 'A newer version took its place before it was pushed.'; break;
     case 'stale': row.why = 'The target has a newer version.'; break;
     default: if (t.held?.reference) row.why = h('span', {}, 'the target calls it ', h('code', {}, t.held.reference));
@@ -81,7 +80,7 @@ function verdict(rows, newest) {
   if (behind.length === 0) {
     return h('div', { class: 'verdict good' }, icon('check'), h('span', {}, newest.deleted ? 'Every target it is for has deleted it.' : `Every target it is for has the newest known version, ${what}.`));
   }
-  const failed = behind.some((r) => r.state === 'dead-lettered');
+  const failed = behind.some((r) => r.state !== 'waiting');
   return h('div', { class: `verdict ${failed ? 'bad' : 'warn'}` }, icon(failed ? 'cross' : 'half'),
     h('span', {}, h('strong', {}, behind.map((r) => r.target).join(', ')), ` ${behind.length > 1 ? 'do' : 'does'} not have the newest known version, ${what}.`));
 }
@@ -92,9 +91,9 @@ function timeline(p, open) {
       h('span', { class: 'muted' }, when(m.time)), h('span', {}, badge(m.what)),
       h('span', { class: 'what' }, h('strong', {}, m.target), ` ${version(m.version, m.deleted)} `,
         m.attempts > 1 && `after ${m.attempts} attempts `, m.trace && trace(m.trace), ' ',
-        m.topic && h('button', { class: 'plain', type: 'button', onclick: () => open(m), 'aria-label': `Show the event at ${m.topic}/${m.partition}, offset ${m.offset}` }, `${m.topic}/${m.partition} @ ${m.offset}`),
+        m.topic && h('button', { class: 'plain', type: 'button', onclick: () => open(m) }, h('span', { class: 'hidden' }, 'Show the event at '), `${m.topic}/${m.partition} @ ${m.offset}`),
         m.error && h('div', { class: 'error small' }, `${m.class}: ${m.error}`),
-        m.by && h('div', { class: 'small muted' }, `by ${m.by}${m.reason ? `: ${m.reason}` : ''}`))))),
+        m.by && h('div', { class: 'small muted' }, `${m.result ? `${m.result}, ` : ''}by ${m.by}${m.reason ? `: ${m.reason}` : ''}`))))),
     h('p', { class: 'muted small' }, 'As far as the topics still have it: receipts are compacted to the last of each kind.'));
 }
 
