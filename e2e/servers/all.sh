@@ -10,10 +10,10 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 case "${1:-}" in
   start)
     "$here/kafka.sh" "$@"
-    for server in registry postgres mariadb clickhouse radicale jaeger; do "$here/$server.sh" start; done
+    for server in registry postgres mariadb clickhouse radicale jaeger chromium; do "$here/$server.sh" start; done
     ;;
   install | stop | reset)
-    for server in jaeger radicale clickhouse mariadb postgres registry kafka; do "$here/$server.sh" "$1"; done
+    for server in chromium jaeger radicale clickhouse mariadb postgres registry kafka; do "$here/$server.sh" "$1"; done
     ;;
   *)
     echo "usage: $0 install | start [1 | 3] | stop | reset" >&2
