@@ -75,7 +75,7 @@ func (w *service) launch(at int) {
 	})
 	m.group.Store(must(kafka.Join(config, kafka.GroupConfig{
 		Engine: m.engine, Session: session, Drain: draining, Interval: 200*time.Millisecond + time.Duration(m.life), Logger: log,
-		Receipts: m.receipts, Committed: func(err error) { w.look(m, err) },
+		Receipts: m.receipts, Committed: func(_ time.Duration, err error) { w.look(m, err) },
 	})))
 	w.mu.Lock()
 	defer w.mu.Unlock()
