@@ -158,13 +158,13 @@ func (a *Access) login(w http.ResponseWriter, r *http.Request, client netip.Pref
 	}
 	a.setSession(w, r, session(u.Name, token, a.now().Add(sessionTime)), int(sessionTime/time.Second))
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(u) // whom it would tell is gone
+	_ = json.NewEncoder(w).Encode(u) //nolint:errchkjson // whom it would tell is gone
 }
 
 // setSession sets the cookie; a negative age takes it away.
 func (a *Access) setSession(w http.ResponseWriter, r *http.Request, value string, age int) {
 	encrypted := r.TLS != nil || a.trusted(peer(r)) && r.Header.Get("X-Forwarded-Proto") == "https"
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // secure wherever the browser's connection is
 		Name: cookieName, Value: value, Path: "/", MaxAge: age,
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: encrypted,
 	})
@@ -174,7 +174,7 @@ func (a *Access) setSession(w http.ResponseWriter, r *http.Request, value string
 func Refuse(w http.ResponseWriter, code int, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": message}) // whom it would tell is gone
+	_ = json.NewEncoder(w).Encode(map[string]string{"error": message}) //nolint:errchkjson // whom it would tell is gone
 }
 
 // peer is the address that a request comes from directly.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -39,17 +40,17 @@ func (c *Console) routes() http.Handler {
 	return mux
 }
 
-// badRequest is an error of who asks.
-type badRequest struct{ error }
+// requestError is an error of who asks.
+type requestError struct{ error }
 
-func (e badRequest) Unwrap() error { return e.error }
+func (e requestError) Unwrap() error { return e.error }
 
 func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r)
 		if err != nil {
 			code := http.StatusBadGateway // of what is behind the console
-			var bad badRequest
+			var bad requestError
 			switch {
 			case errors.As(err, &bad):
 				code = http.StatusBadRequest
@@ -127,7 +128,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 func (c *Console) policy(r *http.Request) (any, error) {
 	key := r.URL.Query().Get("key")
 	if key == "" {
-		return nil, badRequest{errors.New("want key=POLICY")}
+		return nil, requestError{errors.New("want key=POLICY")}
 	}
 	p, err := c.preview(r.Context())
 	if err != nil {
@@ -142,11 +143,11 @@ func (c *Console) event(r *http.Request) (any, error) {
 	partition, err := strconv.ParseInt(q.Get("partition"), 10, 32)
 	offset, err2 := strconv.ParseInt(q.Get("offset"), 10, 64)
 	if err := errors.Join(err, err2); err != nil {
-		return nil, badRequest{fmt.Errorf("want topic=T&partition=N&offset=N: %w", err)}
+		return nil, requestError{fmt.Errorf("want topic=T&partition=N&offset=N: %w", err)}
 	}
 	topic := q.Get("topic")
 	if !c.reads(topic) {
-		return nil, badRequest{fmt.Errorf("topic %q is not one of this group", topic)}
+		return nil, requestError{fmt.Errorf("topic %q is not one of this group", topic)}
 	}
 	p, err := c.preview(r.Context())
 	if err != nil {
@@ -160,14 +161,7 @@ func (c *Console) event(r *http.Request) (any, error) {
 }
 
 // reads reports whether a topic is a source: others hold what is nobody's to see here.
-func (c *Console) reads(topic string) bool {
-	for _, t := range c.cfg.Kafka.Topics {
-		if t == topic {
-			return true
-		}
-	}
-	return false
-}
+func (c *Console) reads(topic string) bool { return slices.Contains(c.cfg.Kafka.Topics, topic) }
 
 // target is the config of one target as it stands in the file, without secrets.
 func (c *Console) target(r *http.Request) (any, error) {

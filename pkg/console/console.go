@@ -92,8 +92,7 @@ func (c *Console) preview(ctx context.Context) (*app.Previewer, error) {
 	defer cancel()
 	p, err := app.NewPreviewer(ctx, c.cfg, c.o.Registry, c.o.Logger)
 	if err != nil {
-		var mistakes *config.Error
-		if errors.As(err, &mistakes) {
+		if _, mistaken := errors.AsType[*config.Error](err); mistaken {
 			return nil, errors.New("the config's expressions do not fit the schemas: `policysync validate` says where")
 		}
 		return nil, err
