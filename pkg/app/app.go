@@ -116,6 +116,7 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 	}
 	a.onStop("reader of dead letters", func(context.Context) error { stored.Close(); return nil })
 	redrives := newRedriver(stored, receipts, a.o.Logger)
+	sweep := &sweeper{cfg: a.cfg, log: a.o.Logger}
 	var group atomic.Pointer[kafka.Group]
 	a.engine = delivery.NewEngine(delivery.Config{
 		Targets: targets, Decoder: p.Decoder, Reader: p.Reader, Router: p.Router, Letters: letters, Redact: p.Redactor,
@@ -136,7 +137,7 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 	a.onStop("targets", a.engine.Close)
 	redrives.engine = a.engine
 	a.onStop("redrives", func(context.Context) error { redrives.stop(); return nil })
-	if err := a.follow(ctx, redrives); err != nil {
+	if err := a.follow(ctx, redrives, sweep); err != nil {
 		return err
 	}
 	if err := metrics.Observe(a.snapshot); err != nil {
@@ -148,6 +149,10 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 		checks.Go(func() { a.check(checking, t.Name(), p.connectors[i]) })
 	}
 	a.onStop("checks of the targets", func(context.Context) error { cancel(); checks.Wait(); return nil })
+	sweeping, end := context.WithCancel(context.WithoutCancel(ctx))
+	var sweeps sync.WaitGroup
+	sweeps.Go(func() { sweep.run(sweeping) })
+	a.onStop("sweep of commands", func(context.Context) error { end(); sweeps.Wait(); return nil })
 	telling, stop := context.WithCancel(context.WithoutCancel(ctx))
 	told := make(chan struct{})
 	go func() { defer close(told); a.tell(telling, receipts) }()

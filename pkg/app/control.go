@@ -19,7 +19,7 @@ import (
 
 // follow has the engine obey the control topic: what is in it already before follow
 // returns, hence before the group is joined.
-func (a *App) follow(ctx context.Context, redrives *redriver) error {
+func (a *App) follow(ctx context.Context, redrives *redriver, sweep *sweeper) error {
 	return a.persist(ctx, "control topic", func(ctx context.Context) error {
 		f, err := kafka.FollowControl(ctx, a.cfg.Kafka, a.cfg.Control.Topic, a.o.Logger, func(offset int64, key, value []byte) {
 			r, err := decodeControl(key, value)
@@ -29,6 +29,7 @@ func (a *App) follow(ctx context.Context, redrives *redriver) error {
 			}
 			a.engine.Obey(offset, r)
 			redrives.obey(offset, r)
+			sweep.obey(offset, r)
 		})
 		if err == nil {
 			a.onStop("control topic", func(context.Context) error { f.Close(); return nil })

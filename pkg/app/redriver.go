@@ -201,6 +201,8 @@ func (r *redriver) redrive(c *control.Redrive) error {
 
 // send has letters sent again, and writes how they ended.
 func (r *redriver) send(c *control.Redrive, letters []StoredLetter) error {
+	// References lie in any partition of their topic, so in any order.
+	slices.SortStableFunc(letters, func(a, b StoredLetter) int { return cmp.Compare(a.Position.Offset, b.Position.Offset) })
 	all := make([]delivery.Again, len(letters))
 	for i, l := range letters {
 		all[i] = delivery.Again{Record: l.Original, Target: l.Target, Command: c.ID}
@@ -239,6 +241,10 @@ func (r *redriver) push(c *control.Push) error {
 		return err // of another member by now
 	}
 	r.log.Info("policy was sent again", "target", c.Target, "key", c.PolicyKey, "command", c.ID, "outcome", outcomes[0])
+	// Not again before the tombstone comes.
+	r.mu.Lock()
+	delete(r.commands, string(c.Key()))
+	r.mu.Unlock()
 	return r.letters.adm.Withdraw(r.ctx, r.letters.cfg.Control.Topic, c)
 }
 

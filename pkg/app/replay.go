@@ -193,6 +193,11 @@ func ReplayProgress(ctx context.Context, adm *kafka.Admin, r *control.Replay, of
 	return parts, nil
 }
 
+// Done reports whether every partition has obeyed.
+func (r *ReplayStatus) Done() bool {
+	return !slices.ContainsFunc(r.Parts, func(p ReplayPart) bool { return p.State != "done" })
+}
+
 // FinishReplay takes a command away that every partition has obeyed.
 func FinishReplay(ctx context.Context, cfg *config.Config, adm *kafka.Admin, r *control.Replay) error {
 	return adm.Withdraw(ctx, cfg.Control.Topic, r)

@@ -70,7 +70,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or config.`,
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
 	root.AddCommand(newRun(b), newDemo(b), newValidate(b), newMap(b), newTest(b), newSchema(b), newProduce(b), newTopics(b), newStatus(b),
-		newTargets(b), newDeadLetters(b), newPause(b), newResume(b), newReplay(b), newCommands(b), newVerify(b), newConsole(b), newVersion(b))
+		newTargets(b), newDeadLetters(b), newPause(b), newResume(b), newReplay(b), newPush(b), newCommands(b), newVerify(b), newConsole(b), newVersion(b))
 	strict(root)
 	return root
 }

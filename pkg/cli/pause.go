@@ -67,6 +67,7 @@ func commandFlags(c *cobra.Command, b build) func(...command) error {
 	load := configFlag(c, b)
 	target := c.Flags().String("target", "", "the target's name")
 	reason := c.Flags().String("reason", "", "why, for those who read the logs")
+	asJSON := c.Flags().Bool("json", false, "print JSON: the commands that were given")
 	return func(commands ...command) error {
 		if *target == "" {
 			return usageError{errors.New("no target given: --target T")}
@@ -75,14 +76,20 @@ func commandFlags(c *cobra.Command, b build) func(...command) error {
 		if err != nil {
 			return err
 		}
+		given := map[string]control.Record{}
 		for _, record := range commands {
-			err := app.Command(c.Context(), cfg, *target, record(*target, app.Origin(*reason)), quiet())
+			r := record(*target, app.Origin(*reason))
+			err := app.Command(c.Context(), cfg, *target, r, quiet())
 			switch {
 			case errors.Is(err, app.ErrNoTarget):
 				return usageError{err}
 			case err != nil:
 				return err
 			}
+			given[string(r.Key())] = r
+		}
+		if *asJSON {
+			return printJSON(c, given)
 		}
 		fmt.Fprintf(c.OutOrStdout(), "the members are told; `policysync status` shows when they have obeyed\n")
 		return nil
@@ -111,6 +118,35 @@ func newCommands(b build) *cobra.Command {
 			return json.NewEncoder(c.OutOrStdout()).Encode(all)
 		}
 		return printCommands(c, all)
+	}
+	c.AddCommand(newCommandsCancel(b))
+	return c
+}
+
+func newCommandsCancel(b build) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "cancel ID -c FILE",
+		Short: "Take a replay, a redrive or a push away that is not over",
+		Long: `Take a command away. Partitions that have not begun with a replay do not; those that
+have go on to its end, since nobody could tell any more what the target lacks. Of a
+redrive, what is under way is settled, and the other letters stay as they are.`,
+		Example: example("policysync commands cancel k3v9q2ab7x -c policysync.yaml"),
+		Args:    cobra.ExactArgs(1),
+	}
+	load := configFlag(c, b)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		cfg, err := load()
+		if err != nil {
+			return err
+		}
+		found, err := app.CancelCommand(c.Context(), cfg, args[0], quiet())
+		if err == nil && !found {
+			err = fmt.Errorf("cancel %s: no such command stands; see `policysync commands`", args[0])
+		}
+		if err == nil {
+			fmt.Fprintln(c.OutOrStdout(), "taken away")
+		}
+		return err
 	}
 	return c
 }

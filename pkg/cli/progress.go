@@ -38,6 +38,13 @@ func (g *gauge) show(done, all int64, text string) {
 	}
 }
 
+// records is show for what reads records.
+func (g *gauge) records(read, all int64) {
+	if g.terminal {
+		g.show(read, all, fmt.Sprintf("%d of %d records", read, all))
+	}
+}
+
 // end leaves the bar's line.
 func (g *gauge) end() {
 	if g.terminal && g.last != "" {

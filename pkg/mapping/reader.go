@@ -47,6 +47,15 @@ type Reader struct {
 	hints sync.Map // *event.Schema → hint
 }
 
+// KeyFromValue reports whether the keys of a topic's events are not those of its records.
+func (r *Reader) KeyFromValue(topic string) bool {
+	c := &r.all
+	if t := r.topics[topic]; t != nil {
+		c = t
+	}
+	return c.Key != nil
+}
+
 // hint says which defaults a schema has the fields for.
 type hint struct{ id, kind, version, targets bool }
 
