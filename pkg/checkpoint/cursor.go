@@ -99,6 +99,19 @@ func (c *Cursor) Record(below int64) {
 	c.free = c.free.remove(0, n)
 }
 
+// RecordAt makes checkpoints record an offset that settled by SettleRange.
+func (c *Cursor) RecordAt(offset int64) {
+	if !c.Recorded(offset) {
+		c.add(Run{From: offset, To: offset + 1}, true)
+	}
+}
+
+// Recorded reports whether a checkpoint says that offset has settled.
+func (c *Cursor) Recorded(offset int64) bool {
+	_, ok := c.runs.containing(offset)
+	return ok || offset < c.next
+}
+
 // Settled reports whether offset has settled.
 func (c *Cursor) Settled(offset int64) bool { return c.NextUnsettled(offset) != offset }
 

@@ -49,6 +49,14 @@ func TestCursorModel(t *testing.T) {
 					require.True(t, len(c.free) == 0 || c.free[0].From > below)
 				}
 			},
+			"record at": func(t *rapid.T) {
+				if at := offset.Draw(t, "at"); isSettled(at) {
+					c.RecordAt(at)
+					require.True(t, c.Recorded(at))
+				} else {
+					require.False(t, c.Recorded(at))
+				}
+			},
 			"go on with a copy": func(*rapid.T) {
 				old := c
 				c = c.Clone()

@@ -49,9 +49,11 @@ type Lane struct {
 	refused int64
 	// admitted counts those for which the checkpoint has room, whether attempted or not.
 	admitted int
-	offered  int64 // the highest offset that the feed brought
-	flying   int   // of them, in flight
-	pushed   int   // deliveries that ended otherwise than superseded
+	// unrecorded are offsets of letters for which the checkpoint has no room, ascending.
+	unrecorded []int64
+	offered    int64 // the highest offset that the feed brought
+	flying     int   // of them, in flight
+	pushed     int   // deliveries that ended otherwise than superseded
 	// outcomes are the receipts of what has settled since the last checkpoint; spare is
 	// what the checkpoint before took.
 	outcomes, spare []receipt.Receipt
@@ -86,7 +88,7 @@ func (l *Lane) admit(p *pending) bool {
 	if p.again != nil { // its offset has settled
 		return true
 	}
-	if !p.admitted && !l.gathering && l.cursor.Admits(p.d.Event.Offset, l.offered, l.admitted, int(l.p.share.Load())) {
+	if !p.admitted && !l.gathering && l.fits(p.d.Event.Offset, l.offered) {
 		p.admitted = true
 		l.admitted++
 	}

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"slices"
 
 	"github.com/hms-sme/policysync/pkg/event"
 )
@@ -12,15 +13,16 @@ func (l *Lane) filter(offset int64) {
 	l.pass(offset, outcomeFiltered, func() { l.cursor.SettleRange(offset, offset+1) })
 }
 
-// bury settles a record whose dead letter is written. That is recorded like a push,
-// so that a restart does not write it again; unless it would take the room of pushes,
-// whose repetition does more harm than that of a letter.
+// bury settles a record whose dead letter is written. That is recorded like a push, so
+// that a restart does not write it again; where there is no room, before anything later
+// is admitted: or the repeated letter's receipt would replace that of a later version.
 func (l *Lane) bury(ctx context.Context, r *event.Record, ev *event.Event, cause error) {
 	l.pass(r.Offset, outcomeDeadLettered, func() {
-		if l.cursor.Admits(r.Offset, max(l.offered, r.Offset), l.admitted, int(l.p.share.Load())) {
+		if l.fits(r.Offset, max(l.offered, r.Offset)) {
 			l.mark(r.Offset)
 		} else {
 			l.cursor.SettleRange(r.Offset, r.Offset+1)
+			l.buryUnrecorded(r.Offset)
 		}
 		letter := l.p.recordID(r.Offset)
 		if ev != nil {
@@ -28,6 +30,29 @@ func (l *Lane) bury(ctx context.Context, r *event.Record, ev *event.Event, cause
 		}
 		l.keepBuried(ctx, r, ev, letter, cause)
 	})
+}
+
+// buryUnrecorded notes that a letter is to be recorded. One stands for all with which
+// it has settled in one run.
+func (l *Lane) buryUnrecorded(offset int64) {
+	if n := len(l.unrecorded); n == 0 || l.cursor.NextUnsettled(l.unrecorded[n-1]) <= offset {
+		l.unrecorded = append(l.unrecorded, offset)
+	}
+}
+
+// fits reports whether the checkpoint has room for an offset's settling and for the
+// unrecorded letters before it, which it then records.
+func (l *Lane) fits(offset, offered int64) bool {
+	l.unrecorded = slices.DeleteFunc(l.unrecorded, l.cursor.Recorded) // with others
+	before, _ := slices.BinarySearch(l.unrecorded, offset)
+	if !l.cursor.Admits(offset, offered, l.admitted+before, int(l.p.share.Load())) {
+		return false
+	}
+	for _, letter := range l.unrecorded[:before] {
+		l.cursor.RecordAt(letter)
+	}
+	l.unrecorded = l.unrecorded[before:]
+	return true
 }
 
 // pass settles an offset that needs no push.

@@ -17,6 +17,7 @@ import (
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/pkg/receipt"
+	"github.com/hms-sme/policysync/pkg/route"
 )
 
 // receipts takes a checkpoint and returns what its receipts say, in order. Unlike
@@ -110,6 +111,71 @@ func TestReceiptsAreKeptUntilSaved(t *testing.T) {
 		require.Empty(t, r.receipts())
 		require.Zero(t, r.p.unsaved.count.Load())
 	})
+}
+
+// A letter that the checkpoint had no room to record is written again by a restart. Its
+// receipt must not replace that of a later version, which so is pushed only once both
+// can be recorded.
+func TestRepeatedLetterReplacesNoLaterReceipt(t *testing.T) {
+	t.Parallel()
+	keys := []string{"a", "b", "stuck", "stuck", "k", "stuck", "k"}
+	const buried, later = 4, 6
+	for settled, refused := range []int{0, 0, 1} { // of the later version
+		t.Run(fmt.Sprint(settled, " settled before"), func(t *testing.T) {
+			t.Parallel()
+			var offset int64
+			var meta string
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				r.Router = unroutableAt(buried)
+				r.p.share.Store(3 * 2) // for two attempts and one more, or a letter
+				gates := [later]chan struct{}{make(chan struct{}), make(chan struct{})}
+				r.targets[0].set(func(ctx context.Context, d *connector.Delivery) error {
+					if d.Event.Offset == later {
+						return connector.AsPermanent(errors.New("refused"))
+					}
+					select {
+					case <-gates[d.Event.Offset]:
+					case <-ctx.Done():
+					}
+					return ctx.Err()
+				})
+				r.publish(keys...)
+				synctest.Wait()
+				for _, gate := range gates[:settled] {
+					close(gate)
+				}
+				synctest.Wait()
+				require.Len(t, r.letters.all(), 1+refused)
+				offset, meta = r.checkpoint()
+			})
+			synctest.Test(t, func(t *testing.T) {
+				var log []*event.Record
+				for at, key := range keys {
+					log = append(log, record(int64(at), key))
+				}
+				r := newRig(t, resumeFrom(offset, meta), history(log))
+				r.Router = unroutableAt(buried)
+				r.targets[0].set(invalid)
+				r.p.Take(log, 0, int64(len(log)))
+				<-time.After(time.Second)
+				synctest.Wait()
+				said := r.receipts()
+				require.NotContains(t, said, "last/target0/k: dead-lettered 4")
+				require.Contains(t, said, "last/target0/stuck: dead-lettered 5")
+			})
+		})
+	}
+}
+
+// unroutableAt has a filter that fails for one offset.
+type unroutableAt int64
+
+func (at unroutableAt) Route(ev *event.Event) route.Decision {
+	if ev.Offset == int64(at) {
+		return route.Decision{Targets: []route.Verdict{{Err: errors.New("no such field")}}}
+	}
+	return everywhere(1).Route(ev)
 }
 
 func TestReceiptsAreCoalesced(t *testing.T) {
