@@ -36,6 +36,12 @@ func (p *proofs) Held(_ context.Context, target string, keys []string) (found []
 	return found, nil
 }
 
+func (p *proofs) keep(rs []receipt.Receipt) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.kept = append(p.kept, rs...)
+}
+
 func (p *proofs) last() receipt.Receipt {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,7 +51,7 @@ func (p *proofs) last() receipt.Receipt {
 // proving writes receipts and commits, as often as a member does, until the test ends.
 func (r *rig) proving() *proofs {
 	p := &proofs{}
-	r.Proofs = p
+	r.Proofs, r.proofs = p, p
 	stop := make(chan struct{})
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -55,15 +61,9 @@ func (r *rig) proving() *proofs {
 				return
 			case <-time.After(200 * time.Millisecond):
 			}
-			if !r.p.Dirty() {
-				continue
+			if r.p.Dirty() {
+				r.checkpoint()
 			}
-			c, err := r.p.Checkpoint()
-			require.NoError(r.t, err)
-			p.mu.Lock()
-			p.kept = append(p.kept, c.Receipts...)
-			p.mu.Unlock()
-			r.p.Saved()
 		}
 	})
 	r.t.Cleanup(func() { close(stop); done.Wait() })
