@@ -35,6 +35,15 @@ func (t *Target) renew(session time.Time) {
 	}
 }
 
+// within returns now, but no time after the session: what settles later, in a process
+// that was stopped, is so known to be older than what the next owner has settled.
+func (f *fence) within(now time.Time) time.Time {
+	if !f.session.IsZero() && f.session.Before(now) {
+		return f.session
+	}
+	return now
+}
+
 // mayStart reports whether an attempt that starts now ends within the session.
 func (t *Target) mayStart(now time.Time) bool {
 	open := !t.fence.up || now.Add(t.settings.Timeout).Before(t.fence.session)

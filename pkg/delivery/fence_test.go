@@ -84,3 +84,38 @@ func TestCallOfAStoppedProcessIsNotMade(t *testing.T) {
 		require.Equal(t, "closed", r.Snapshot().Targets[0].Breaker)
 	})
 }
+
+// A process that was stopped may settle what it holds before it notices that it has
+// lost the partition. Its receipt is known to be older than what the next owner wrote.
+func TestReceiptOfAStoppedProcessIsOlderThanTheNextOwners(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		session := time.Now().Add(20 * time.Second)
+		r.Renew(session)
+		r.targets[0].set(func(context.Context, *connector.Delivery) error {
+			<-time.After(time.Minute)
+			return nil
+		})
+		r.publish("in flight")
+		<-time.After(time.Minute)
+		r.publish("garbage")
+		synctest.Wait()
+		c, err := r.p.Checkpoint()
+		require.NoError(t, err)
+		require.Len(t, c.Receipts, 2)
+		for _, late := range c.Receipts {
+			require.Equal(t, session, late.Time)
+			next := late
+			next.Source.Offset, next.Time = 9, session.Add(time.Second)
+			require.True(t, late.Late(&next))
+		}
+		r.p.Saved()
+		r.Renew(time.Now().Add(20 * time.Second)) // it was a member all the time
+		r.publish("garbage")
+		synctest.Wait()
+		c, err = r.p.Checkpoint()
+		require.NoError(t, err)
+		require.Equal(t, time.Now(), c.Receipts[0].Time)
+	})
+}

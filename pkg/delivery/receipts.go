@@ -167,7 +167,7 @@ func (l *Lane) keepSettled(p *pending, outcome string) {
 		return
 	}
 	r := receipt.Receipt{
-		Target: l.t.name, Key: p.d.Key, Outcome: outcome, Time: time.Now(), Attempts: p.tries, Source: ev.Position,
+		Target: l.t.name, Key: p.d.Key, Outcome: outcome, Attempts: p.tries, Source: ev.Position,
 		Version: ev.Version, HasVersion: ev.HasVersion, Deleted: ev.Tombstone(),
 		Trace: traceID(p.span), Reference: receipt.Bounded(p.reference),
 	}
@@ -187,7 +187,7 @@ func (l *Lane) keepSettled(p *pending, outcome string) {
 // for the policy's. Letter is the id of its dead letter.
 func (l *Lane) keepBuried(ctx context.Context, r *event.Record, ev *event.Event, letter string, cause error) {
 	b := receipt.Receipt{
-		Target: l.t.name, Key: string(r.Key), Outcome: outcomeDeadLettered, Time: time.Now(), Source: r.Position,
+		Target: l.t.name, Key: string(r.Key), Outcome: outcomeDeadLettered, Source: r.Position,
 		Deleted: r.Value == nil, Trace: traceID(trace.SpanFromContext(ctx)),
 		Class: string(connector.Permanent), Error: receipt.Bounded(cause.Error()), Letter: letter,
 	}
@@ -201,6 +201,7 @@ func (l *Lane) keepBuried(ctx context.Context, r *event.Record, ev *event.Event,
 }
 
 func (l *Lane) keep(r receipt.Receipt) {
+	r.Time = l.t.fence.within(time.Now())
 	l.outcomes = append(l.outcomes, r)
 	l.p.unsaved.count.Add(1)
 }

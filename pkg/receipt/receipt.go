@@ -51,7 +51,7 @@ type Receipt struct {
 	Target, Key string
 	// Outcome is how the delivery settled: one of the constants above.
 	Outcome string
-	// Time is when it settled.
+	// Time is when it settled, at the latest when the session ended that the member had.
 	Time time.Time
 	// Attempts is how many were made; 0 if it never came to one.
 	Attempts int
