@@ -3,11 +3,13 @@
 package simulation
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"net"
+	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -39,17 +41,22 @@ func newLink(s *stage, n *kfake.VirtualNetwork, life int) *link {
 func (l *link) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := l.net.DialContext(ctx, network, address)
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(ctx.Err(), refused(network))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.down {
 		conn.Close()
-		return nil, errors.New("connection refused")
+		return nil, refused(network)
 	}
 	w := &wire{Conn: conn, link: l, to: address, id: len(l.wires), closed: make(chan struct{})}
 	l.wires = append(l.wires, w)
 	return w, nil
+}
+
+// refused is the error of the real network, which kgo knows by its type.
+func refused(network string) error {
+	return &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 }
 
 // cut closes all connections and has none opened until it is mended.
