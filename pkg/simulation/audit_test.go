@@ -12,6 +12,7 @@ import (
 
 	"github.com/hms-sme/policysync/pkg/checkpoint"
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/receipt"
 )
 
 // This file is what the checker demands of whole members. Nobody tells it who owns a
@@ -139,10 +140,58 @@ func (w *service) claimed(r kmsg.Request) (kmsg.Response, error, bool) {
 			w.note("%s comes", where)
 			for _, l := range w.decoded(where, int(p.Partition), p.Offset, *p.Metadata) {
 				w.check.checkCursor(where, l.Name, int(p.Partition), l.Cursor)
+				w.claims = append(w.claims, claim{time.Now(), where, int(p.Partition), l})
 			}
 		}
 	}
 	return nil, nil, false
+}
+
+// claim is one cursor of a commit that reached the group.
+type claim struct {
+	at        time.Time
+	where     string
+	partition int
+	checkpoint.Lane
+}
+
+// written is a receipt that the topic has, with the time at which it was handed to the client.
+type written struct {
+	at time.Time
+	receipt.Receipt
+}
+
+// claimsProven checks that no commit came before the receipts of what it claims. One of a
+// later version will do.
+func (w *service) claimsProven(receipts []written) {
+	slices.SortStableFunc(receipts, func(a, b written) int { return a.at.Compare(b.at) })
+	w.check.proof = proof{}
+	type lane struct {
+		target    string
+		partition int
+	}
+	proven := map[lane]int64{} // all below is
+	for _, c := range w.claims {
+		for len(receipts) > 0 && !receipts[0].at.After(c.at) {
+			w.check.proof.raise(receipts[0].Receipt)
+			receipts = receipts[1:]
+		}
+		of := lane{c.Name, c.partition}
+		for offset := proven[of]; offset < c.Cursor.Highest(); offset++ {
+			if c.Cursor.Settled(offset) {
+				w.check.proven(c.where, c.Name, c.partition, offset)
+			}
+		}
+		proven[of] = max(proven[of], c.Cursor.Next())
+	}
+}
+
+// raise keeps the receipt of the highest offset, whenever it was written.
+func (p proof) raise(r receipt.Receipt) {
+	k := keyOf(&r)
+	if old, ok := p[k]; !ok || r.Source.Offset > old.Source.Offset {
+		p[k] = r
+	}
 }
 
 // epochEnd answers where a leader epoch ends: at the end of the log, which is never cut

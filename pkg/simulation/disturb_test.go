@@ -47,11 +47,14 @@ func (w *service) take(t disturbance) {
 	case faulting:
 		f := kinds[t.n%len(kinds)]
 		n := 0
-		f.When = func(kmsg.Request) bool { n++; return w.oneIn(2, forFault, t.n, n) }
+		all := w.oneIn(2, forFault, t.n, int(t.after))
+		until := time.Now().Add(t.lasts)
+		f.When = func(kmsg.Request) bool {
+			n++
+			return (n == 1 || time.Now().Before(until)) && (all || w.oneIn(2, forFault, t.n, n))
+		}
 		f.Count = -1
-		h := w.cluster.Fault(f)
-		w.faults = append(w.faults, h)
-		w.in(t.lasts, h.Remove)
+		w.faults = append(w.faults, w.cluster.Fault(f))
 	case blinding:
 		w.mu.Lock()
 		w.registryBack = time.Now().Add(t.lasts)

@@ -17,8 +17,12 @@ type proofKey struct {
 	partition   int
 }
 
+func keyOf(r *receipt.Receipt) proofKey {
+	return proofKey{r.Kind(), r.Target, r.Key, int(r.Source.Partition)}
+}
+
 func (p proof) add(r receipt.Receipt) {
-	k := proofKey{r.Kind(), r.Target, r.Key, int(r.Source.Partition)}
+	k := keyOf(&r)
 	if old, ok := p[k]; !ok || !r.Late(&old) {
 		p[k] = r
 	}

@@ -99,20 +99,24 @@ func (w *service) behind() string {
 	return ""
 }
 
-// finish checks what all has come to, and that it can be proven.
+// finish checks what all has come to, and that it can be proven, and could each time
+// that it was committed.
 func (w *service) finish() {
 	end := w.cluster.PartitionInfo(receiptTopic, 0).HighWatermark
 	known := proof{}
+	var all []written
 	c := w.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{receiptTopic: {0: kgo.NewOffset().AtStart()}}))
 	defer c.Close()
 	for next := int64(0); next < end; {
 		c.PollFetches(context.Background()).EachRecord(func(r *kgo.Record) {
 			next = r.Offset + 1
-			known.add(*must(receipt.Decode(r.Key, r.Value)))
+			all = append(all, written{r.Timestamp, *must(receipt.Decode(r.Key, r.Value))})
+			known.add(all[len(all)-1].Receipt)
 		})
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.claimsProven(all)
 	w.check.proof = known
 	for i, l := range w.logs {
 		w.check.finish(i)

@@ -50,6 +50,7 @@ type service struct {
 	members []*member // nil while one is down
 	stored  commits
 	flying  map[flight]*push
+	claims  []claim
 }
 
 // The whole service keeps its promises whatever befalls it. SEED, SEEDS and FROM are as

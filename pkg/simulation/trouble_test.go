@@ -83,7 +83,7 @@ func servicePlanOf(s seed) (p *plan, ds []disturbance, protocol string) {
 	return p, ds, protocol
 }
 
-// kinds are the faults of the brokers. Half of the requests that match get it.
+// kinds are the faults of the brokers. All requests that match get it, or half of them.
 var kinds = []kfake.Fault{
 	{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.NotCoordinator},
 	{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.CoordinatorLoadInProgress},
