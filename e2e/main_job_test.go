@@ -58,7 +58,8 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 			t.Log(findings)
 			if lost {
 				require.NotEmpty(t, findings)
-				require.Regexp(t, `^api: \d+ of 10000 events arrived$`, findings[0])
+				// What was not committed when the member died is repeated, and comes too late.
+				require.Regexp(t, `^api: \d+ (of 10000 events arrived|events arrived after a later one of their policy)$`, findings[0])
 			} else {
 				require.Empty(t, findings)
 			}
