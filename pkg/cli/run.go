@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hms-sme/policysync/pkg/app"
+	"github.com/hms-sme/policysync/pkg/config"
 )
 
 func newRun(b build) *cobra.Command {
@@ -35,7 +36,7 @@ second signal cuts this short; what was in flight is then pushed again later.`,
 		if err != nil {
 			return err
 		}
-		limitHeap(int64(cfg.Memory))
+		limitHeap(cfg)
 		stopConsole := func() error { return nil }
 		if cfg.Admin.Console {
 			own, err := load() // the member compiles the expressions of its own
@@ -73,11 +74,20 @@ second signal cuts this short; what was in flight is then pushed again later.`,
 	return c
 }
 
-// limitHeap has Go collect garbage more often rather than take more than memory, less
-// what it does not count. GOMEMLIMIT wins.
-func limitHeap(memory int64) {
-	const program = 24 << 20 // of the binary in memory, roughly
+// limitHeap has Go collect garbage more often rather than take more than `memory`, less
+// what it does not count, and what attempts in flight need beside: too close to what is in
+// use, the limit would cost more CPU than the pushes. GOMEMLIMIT wins.
+func limitHeap(cfg *config.Config) {
+	const (
+		program = 24 << 20 // of the binary in memory, roughly
+		attempt = 32 << 10 // a connection's buffers and the stacks of its goroutines
+	)
+	memory := int64(cfg.Memory)
+	limit := max(memory-program, memory/2)
+	for _, t := range cfg.Targets {
+		limit += attempt * int64(t.Concurrency)
+	}
 	if _, given := os.LookupEnv("GOMEMLIMIT"); !given {
-		debug.SetMemoryLimit(max(memory-program, memory/2))
+		debug.SetMemoryLimit(limit)
 	}
 }

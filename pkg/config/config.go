@@ -48,7 +48,8 @@ type Config struct {
 	DeadLetters  DeadLetters   `yaml:"dead_letters"`
 	Receipts     Receipts      `yaml:"receipts"`
 	Control      Control       `yaml:"control"`
-	// Memory is what the process should take. A quarter of it bounds what all lanes hold
+	// Memory is what the process should take, beside some 32KiB for each attempt that
+	// the targets' `concurrency` allows. A quarter of it bounds what all lanes hold
 	// together, beside the window of each; what does not fit waits in Kafka. Go collects
 	// garbage more often rather than take more, unless GOMEMLIMIT is set. More of it lets
 	// more deliveries wait, for large batches or for `deliver: latest`.
