@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"path"
 	"strings"
-	"sync"
 
 	"github.com/emersion/go-ical"
 	"github.com/google/uuid"
@@ -18,28 +17,10 @@ import (
 	"github.com/hms-sme/policysync/pkg/connector"
 )
 
-// readsAtATime bounds the calls of one comparison.
-const readsAtATime = 8
-
 // Compare implements [connector.Comparer] by reading each event. A name is that of an
 // event's file.
 func (c *Connector) Compare(ctx context.Context, ds []*connector.Delivery) ([]connector.Comparison, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	found, turns := make([]connector.Comparison, len(ds)), make(chan struct{}, readsAtATime)
-	var reads sync.WaitGroup
-	for i, d := range ds {
-		turns <- struct{}{}
-		reads.Go(func() {
-			defer func() { <-turns }()
-			var err error
-			if found[i], err = c.compare(ctx, d); err != nil {
-				cancel(fmt.Errorf("policy %q: %w", d.Key, err)) // the first is the cause
-			}
-		})
-	}
-	reads.Wait()
-	return found, context.Cause(ctx)
+	return connector.CompareEach(ctx, ds, c.compare)
 }
 
 func (c *Connector) compare(ctx context.Context, d *connector.Delivery) (found connector.Comparison, err error) {

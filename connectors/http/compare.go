@@ -9,14 +9,10 @@ import (
 	nethttp "net/http"
 	"slices"
 	"strconv"
-	"sync"
 
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
 )
-
-// readsAtATime bounds the calls of one comparison.
-const readsAtATime = 8
 
 // Read is how to read back what the target holds under a key, by GET; 404 and 410
 // mean that it holds nothing.
@@ -37,22 +33,7 @@ func (c *Connector) Compare(ctx context.Context, ds []*connector.Delivery) ([]co
 	if c.read == nil {
 		return nil, fmt.Errorf("%w: the config does not say how to read it", connector.ErrNotComparable)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	found, turns := make([]connector.Comparison, len(ds)), make(chan struct{}, readsAtATime)
-	var reads sync.WaitGroup
-	for i, d := range ds {
-		turns <- struct{}{}
-		reads.Go(func() {
-			defer func() { <-turns }()
-			var err error
-			if found[i], err = c.compare(ctx, d); err != nil {
-				cancel(fmt.Errorf("policy %q: %w", d.Key, err)) // the first is the cause
-			}
-		})
-	}
-	reads.Wait()
-	return found, context.Cause(ctx)
+	return connector.CompareEach(ctx, ds, c.compare)
 }
 
 // Names implements [connector.Comparer]: an API has no list that all have.

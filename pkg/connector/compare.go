@@ -3,6 +3,8 @@ package connector
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 )
 
 // Comparer is an optional ability: to compare what the external system holds with
@@ -20,6 +22,30 @@ import (
 type Comparer interface {
 	Compare(ctx context.Context, ds []*Delivery) ([]Comparison, error)
 	Names(ctx context.Context, each func(name string) error) error
+}
+
+// readsAtATime bounds the calls of one comparison.
+const readsAtATime = 8
+
+// CompareEach is a Compare that asks for one delivery at a time, up to eight at once. The
+// first error ends it, and names its policy.
+func CompareEach(ctx context.Context, ds []*Delivery, compare func(context.Context, *Delivery) (Comparison, error)) ([]Comparison, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	found, turns := make([]Comparison, len(ds)), make(chan struct{}, readsAtATime)
+	var reads sync.WaitGroup
+	for i, d := range ds {
+		turns <- struct{}{}
+		reads.Go(func() {
+			defer func() { <-turns }()
+			var err error
+			if found[i], err = compare(ctx, d); err != nil {
+				cancel(fmt.Errorf("policy %q: %w", d.Key, err)) // the first is the cause
+			}
+		})
+	}
+	reads.Wait()
+	return found, context.Cause(ctx)
 }
 
 // ErrNotComparable reports that what a target holds can't be read back.
