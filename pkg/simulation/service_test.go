@@ -6,15 +6,11 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-	metricnoop "go.opentelemetry.io/otel/metric/noop"
-	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/pkg/telemetry"
@@ -56,20 +52,9 @@ type service struct {
 // The whole service keeps its promises whatever befalls it. SEED, SEEDS and FROM are as
 // for the engine's.
 func TestServiceKeepsItsPromises(t *testing.T) {
-	from, n := number(t, "FROM", 1), number(t, "SEEDS", 30)
-	if one := number(t, "SEED", 0); one > 0 {
-		from, n, tail = one, 1, 1<<30
-	}
-	metrics, err := telemetry.NewMetrics(metricnoop.NewMeterProvider(), nil, nil)
-	require.NoError(t, err)
-	tracer := telemetry.NewTracer(tracenoop.NewTracerProvider(), "group")
-	for s := from; s < from+n && !t.Failed(); s++ {
-		synctest.Test(t, func(t *testing.T) {
-			w := newService(seed(s), metrics, tracer)
-			err := w.run()
-			require.NoError(t, err, "repeat with: make simulate-group SEED=%d\n%s", s, w.tale())
-		})
-	}
+	runSeeds(t, 30, "make simulate-group", func(s seed, metrics *telemetry.Metrics, tracer *telemetry.Tracer) simulated {
+		return newService(s, metrics, tracer)
+	})
 }
 
 func newService(s seed, metrics *telemetry.Metrics, tracer *telemetry.Tracer) *service {

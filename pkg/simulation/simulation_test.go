@@ -39,7 +39,21 @@ var tail = 60
 // The engine keeps its promises whatever befalls it. SEED=n runs one seed and tells
 // all of its story; SEEDS=n runs that many, and FROM=n begins with another one.
 func TestEngineKeepsItsPromises(t *testing.T) {
-	from, n := number(t, "FROM", 1), number(t, "SEEDS", 300)
+	runSeeds(t, 300, "make simulate", func(s seed, metrics *telemetry.Metrics, tracer *telemetry.Tracer) simulated {
+		return newWorld(planOf(s), metrics, tracer)
+	})
+}
+
+// simulated is one schedule that can be run, and its story.
+type simulated interface {
+	run() error
+	tale() string
+}
+
+// runSeeds runs so many seeds, unless the environment says otherwise; command repeats one.
+func runSeeds(t *testing.T, count int, command string, open func(seed, *telemetry.Metrics, *telemetry.Tracer) simulated) {
+	t.Helper()
+	from, n := number(t, "FROM", 1), number(t, "SEEDS", count)
 	if one := number(t, "SEED", 0); one > 0 {
 		from, n, tail = one, 1, 1<<30
 	}
@@ -48,9 +62,9 @@ func TestEngineKeepsItsPromises(t *testing.T) {
 	tracer := telemetry.NewTracer(tracenoop.NewTracerProvider(), "group")
 	for s := from; s < from+n && !t.Failed(); s++ {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(planOf(seed(s)), metrics, tracer)
+			w := open(seed(s), metrics, tracer)
 			err := w.run()
-			require.NoError(t, err, "repeat with: make simulate SEED=%d\n%s", s, w.tale())
+			require.NoError(t, err, "repeat with: %s SEED=%d\n%s", command, s, w.tale())
 		})
 	}
 }
