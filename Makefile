@@ -71,9 +71,9 @@ e2e: ## Run the end-to-end tests on real servers, which stay up (see e2e-stop)
 CHAOS := mkdir -p $(BIN) && go test -tags e2e -count 1 -artifacts -outputdir $(BIN) ./e2e/chaos
 
 .PHONY: chaos
-chaos: ## Break what can break for DURATION (10m), on a schedule drawn from SEED (0: a new one)
+chaos: ## Break what can break for DURATION (10m), as SEED draws it (0: a new one); with FOR the seeds after it too
 	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
-	$(CHAOS) -timeout 0 -v -run TestChaos -seed $(or $(SEED),0) -duration $(or $(DURATION),10m)
+	$(CHAOS) -timeout 0 -v -run TestChaos -seed $(or $(SEED),0) -duration $(or $(DURATION),10m) -for $(or $(FOR),0)
 
 .PHONY: chaos-planted
 chaos-planted: ## Prove that what breaks a promise is found: plant bugs and let chaos loose on them

@@ -9,11 +9,13 @@ package chaos
 import (
 	"context"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 var (
 	seed     = flag.Uint64("seed", 59, "draws the schedule; 0 takes a new one")
 	duration = flag.Duration("duration", 45*time.Second, "how long things go wrong")
+	lasting  = flag.Duration("for", 0, "run the seeds that follow, each as long, until this is over")
 	planted  = flag.Bool("planted", false, "also prove that planted bugs are found")
 )
 
@@ -41,15 +44,25 @@ func TestMain(m *testing.M) {
 }
 
 func TestChaos(t *testing.T) {
+	binary, until := build(t, "../.."), time.Now().Add(*lasting)
 	if *seed == 0 {
 		*seed = rand.Uint64N(1_000_000)
 	}
-	h := unleash(t, build(t, "../.."), *seed, *duration)
-	findings := h.check()
-	for _, f := range findings {
-		t.Errorf("%s: %s", f.rule, f.text)
+	table := []string{"", heading}
+	for s := *seed; s == *seed || time.Now().Add(*duration).Before(until); s++ {
+		row := fmt.Sprintf("| %d, %s | | | | | | | it did not end |", s, *duration)
+		t.Run(fmt.Sprintf("seed-%d", s), func(t *testing.T) {
+			h := unleash(t, binary, s, *duration)
+			findings := h.check()
+			for _, f := range findings {
+				t.Errorf("%s: %s", f.rule, f.text)
+			}
+			row = h.row(s, *duration, findings)
+			t.Logf("%s\n%s", row, h.report())
+		})
+		table = append(table, row)
 	}
-	t.Logf("%s\n%s", h.row(*seed, *duration, findings), h.report())
+	t.Log(strings.Join(table, "\n"))
 }
 
 // build builds policysync from a tree.

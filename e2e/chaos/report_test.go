@@ -33,7 +33,11 @@ func (l *lane) account(offset int64) string {
 	return strings.Join(lines, ", ")
 }
 
-// row is a run's line of the table in docs/chaos.md.
+// heading is that of the table in docs/chaos.md.
+const heading = `| seed, faults for | protocol | faults | events | pushes | repeats | letters | found |
+|---|---|---|---|---|---|---|---|`
+
+// row is a run's line of that table.
 func (h *history) row(seed uint64, duration time.Duration, findings []finding) string {
 	events, pushes, repeats := 0, 0, 0
 	for _, records := range h.records {
