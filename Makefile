@@ -12,6 +12,7 @@ FUZZTIME ?= 20s
 GOLANGCI_LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOVULNCHECK := $(BIN)/govulncheck-$(GOVULNCHECK_VERSION)
 HELM := $(BIN)/helm-$(HELM_VERSION)
+HELM3 := $(BIN)/helm-$(HELM3_VERSION)
 HELM_UNITTEST := $(BIN)/helm-unittest-$(HELM_UNITTEST_VERSION)
 KUBECONFORM := $(BIN)/kubeconform-$(KUBECONFORM_VERSION)
 PROMTOOL := $(BIN)/promtool-$(PROMTOOL_VERSION)
@@ -143,8 +144,9 @@ generate: ## Write the generated pages of docs anew
 	cd $(EXAMPLE) && go mod tidy
 
 .PHONY: helm-lint
-helm-lint: $(HELM) $(KUBECONFORM) $(SCHEMAS) $(PROMTOOL) ## Render the chart for each values file and check what comes out
-	HELM=$(HELM) KUBECONFORM=$(KUBECONFORM) SCHEMAS=$(SCHEMAS) PROMTOOL=$(PROMTOOL) deploy/helm/lint.sh $(LINTFLAGS)
+helm-lint: $(HELM) $(HELM3) $(KUBECONFORM) $(SCHEMAS) $(PROMTOOL) ## Render the chart for each values file and check what comes out
+	@for helm in $(HELM) $(HELM3); do echo "with $$($$helm version --short)"; \
+	HELM=$$helm KUBECONFORM=$(KUBECONFORM) SCHEMAS=$(SCHEMAS) PROMTOOL=$(PROMTOOL) deploy/helm/lint.sh $(K8S_SCHEMAS_VERSION) $(LINTFLAGS) || exit 1; done
 
 .PHONY: helm-test
 helm-test: $(HELM_UNITTEST) ## Run the chart's unit tests
@@ -183,6 +185,8 @@ $(GOVULNCHECK):
 	$(call install,golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION))
 $(HELM):
 	$(call install,helm.sh/helm/v4/cmd/helm@$(HELM_VERSION))
+$(HELM3):
+	$(call install,helm.sh/helm/v3/cmd/helm@$(HELM3_VERSION))
 $(HELM_UNITTEST):
 	deploy/helm/unittest.sh $@ $(HELM_UNITTEST_VERSION)
 $(KUBECONFORM):
