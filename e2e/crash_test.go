@@ -89,9 +89,50 @@ func TestKillDuringAnOutage(t *testing.T) {
 
 	third.Answer(nil)
 	w.eventually("the third has caught up", time.Minute, func() bool { return third.Arrivals().Applied == all+policies })
+	t.Logf("repeats at each target, the one that was down last: %d, %d, %d",
+		first.Arrivals().Repeated, second.Arrivals().Repeated, third.Arrivals().Repeated)
 	require.Zero(t, third.Arrivals().Repeated)
 	for _, s := range []*demo.Scheduler{first, second, third} {
 		require.Zero(t, s.Arrivals().OutOfOrder)
 	}
 	require.Empty(t, w.letters())
+}
+
+// A member that is killed and back at once, as a new one, has the group wait until the
+// session of the old one is over. The other member commits all the while: a crash of it
+// would repeat no more than any other.
+func TestCommitsGoOnWhileTheGroupWaits(t *testing.T) {
+	const policies, session = 100, 20 * time.Second
+	w := newWorld(t, 2)
+	w.configure("  api: {connector: scheduling, url: \"@api/v1/rules\", timeout: 2s}\n")
+	start := func() *member { return w.start("SESSION=" + session.String()) }
+	a := start()
+	w.eventually("the first has all", time.Minute, func() bool { return a.assigned() == 2 })
+	b := start()
+	w.eventually("the second has its share", time.Minute, func() bool { return b.assigned() == 1 })
+	waits := func() bool {
+		groups, err := w.adm.DescribeGroups(t.Context(), w.topic)
+		require.NoError(t, err)
+		return groups[w.topic].State == "PreparingRebalance"
+	}
+	b.kill()
+	start()
+	w.eventually("the group waits", time.Minute, waits)
+	since := time.Now()
+	for version := 1; time.Since(since) < session/4; version++ { // two heartbeats
+		w.publish(policies, version, version)
+		ends, err := w.adm.ListEndOffsets(t.Context(), w.topic)
+		require.NoError(t, err)
+		w.eventually("what the first has is committed", session/4, func() bool {
+			commits, err := w.adm.FetchOffsets(t.Context(), w.topic)
+			require.NoError(t, err)
+			for p, end := range ends[w.topic] {
+				if commits[w.topic][p].At == end.Offset {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	require.True(t, waits(), "the machine is too slow to tell")
 }

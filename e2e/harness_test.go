@@ -96,7 +96,7 @@ func (w *world) configure(targets string) {
 	w.t.Helper()
 	text := strings.NewReplacer("@topic", w.topic, "@kafka", w.broker, "@registry", w.registry,
 		"@api", w.url, "@id", w.id()).Replace(`
-kafka: {brokers: ["@kafka"], group: "@topic", topics: ["@topic"], group_protocol: "${PROTOCOL:classic}", instance_id: "${INSTANCE:}", session_timeout: 6s}
+kafka: {brokers: ["@kafka"], group: "@topic", topics: ["@topic"], group_protocol: "${PROTOCOL:classic}", instance_id: "${INSTANCE:}", session_timeout: "${SESSION:6s}"}
 schemas: {registry: {url: "@registry"}}
 dead_letters: {topic: "@topic-letters"}
 health: {listen: "${HEALTH:127.0.0.1:0}"}

@@ -1,14 +1,13 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/hms-sme/policysync/pkg/checkpoint"
@@ -42,7 +41,7 @@ func (g *Group) commitLoop(interval time.Duration) {
 			}
 		}
 		g.mu.Unlock()
-		g.send(parts, g.isLive)
+		g.send(context.Background(), parts, g.isLive)
 		g.committing.Unlock()
 	}
 }
@@ -60,72 +59,90 @@ func begun(a *assignment) bool {
 }
 
 // commitLast commits what a revoke has drained, after the commit that may be in
-// flight. The callback in which it runs keeps the generation from ending.
+// flight. Until the callback in which it runs returns, the group gives none of it to
+// another member, so a commit that a rebalance gets in the way of is sent again.
 func (g *Group) commitLast(parts []*assignment) {
 	g.committing.Lock()
 	defer g.committing.Unlock()
-	g.send(parts, func(*assignment) bool { return true })
+	ctx, cancel := context.WithTimeout(context.Background(), g.config.SessionTimeout)
+	defer cancel()
+	for g.send(ctx, parts, func(*assignment) bool { return true }) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(lastPause):
+		}
+	}
 }
 
-// errGone ends a commit of which nothing may be sent any more.
-var errGone = errors.New("all partitions have gone meanwhile")
+// lastPause is the time after which a revoke's last commit is sent again.
+const lastPause = 100 * time.Millisecond
 
 // send sends one OffsetCommit, fenced by the member's generation, with the cursors
 // of the given partitions, once their receipts are acknowledged. A failed one is
-// repeated with the next.
+// repeated with the next. It returns true if the group was just between two generations.
 //
-// The generation is the one that the member has when the request is made; a later
-// generation may own a partition that an earlier one lost. So stillOurs is asked
-// after that: what was lost before is left out, what is lost later is fenced.
-func (g *Group) send(parts []*assignment, stillOurs func(*assignment) bool) {
+// The request is our own: kgo's lets none through from a JoinGroup to the end of the
+// SyncGroup, which can take as long as the slowest member's drain. Kafka takes commits
+// of the generation that ends until the next one has begun.
+func (g *Group) send(ctx context.Context, parts []*assignment, stillOurs func(*assignment) bool) (between bool) {
 	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, g.config.SessionTimeout)
+	defer cancel()
 	commits := map[*assignment]delivery.Commit{}
 	for _, a := range parts {
 		c, err := a.p.Checkpoint()
 		if err != nil {
-			g.log.Error("encode checkpoint; nothing is committed", "topic", a.id.topic, "partition", a.id.id, "err", err)
+			g.log.ErrorContext(ctx, "encode checkpoint; nothing is committed", "topic", a.id.topic, "partition", a.id.id, "err", err)
 		} else if stillOurs(a) {
 			commits[a] = c
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), g.config.SessionTimeout)
-	defer cancel()
 	g.prove(ctx, began, commits)
-	if len(commits) == 0 {
-		return
+	req := g.request(commits, stillOurs)
+	if len(req.Topics) == 0 {
+		return false
 	}
-	offsets := map[string]map[int32]kgo.EpochOffset{}
-	byID := map[partition]*assignment{}
+	resp, err := req.RequestWith(ctx, g.member)
+	sent := map[partition]*assignment{}
+	for a := range commits {
+		sent[a.id] = a
+	}
+	return g.committed(began, sent, resp, err)
+}
+
+// request makes the request for commits.
+//
+// A later generation may own a partition that an earlier one lost. So stillOurs is
+// asked after the generation was read: what was lost before is left out of the commits
+// too, what is lost later is fenced.
+func (g *Group) request(commits map[*assignment]delivery.Commit, stillOurs func(*assignment) bool) *kmsg.OffsetCommitRequest {
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group = g.config.Group
+	req.MemberID, req.Generation = g.member.GroupMetadata()
+	if g.config.InstanceID != "" {
+		req.InstanceID = &g.config.InstanceID
+	}
+	topics := map[string]*kmsg.OffsetCommitRequestTopic{}
 	for a, c := range commits {
-		if offsets[a.id.topic] == nil {
-			offsets[a.id.topic] = map[int32]kgo.EpochOffset{}
+		if !stillOurs(a) {
+			delete(commits, a)
+			continue
 		}
-		offsets[a.id.topic][a.id.id] = kgo.EpochOffset{Epoch: c.Epoch, Offset: c.Offset}
-		byID[a.id] = a
+		t := topics[a.id.topic]
+		if t == nil {
+			t = new(kmsg.NewOffsetCommitRequestTopic())
+			t.Topic, t.TopicID = a.id.topic, a.p.TopicID
+			topics[a.id.topic] = t
+		}
+		p := kmsg.NewOffsetCommitRequestTopicPartition()
+		p.Partition, p.Offset, p.LeaderEpoch, p.Metadata = a.id.id, c.Offset, c.Epoch, &c.Metadata
+		t.Partitions = append(t.Partitions, p)
 	}
-	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
-		for i := range req.Topics {
-			t := &req.Topics[i]
-			t.Partitions = slices.DeleteFunc(t.Partitions, func(p kmsg.OffsetCommitRequestTopicPartition) bool {
-				return !stillOurs(byID[partition{t.Topic, p.Partition}])
-			})
-			for j := range t.Partitions {
-				meta := commits[byID[partition{t.Topic, t.Partitions[j].Partition}]].Metadata
-				t.Partitions[j].Metadata = &meta
-			}
-		}
-		req.Topics = slices.DeleteFunc(req.Topics, func(t kmsg.OffsetCommitRequestTopic) bool { return len(t.Partitions) == 0 })
-		if len(req.Topics) == 0 {
-			return errGone
-		}
-		return nil
-	})
-	g.member.CommitOffsetsSync(ctx, offsets,
-		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-			if !errors.Is(err, errGone) {
-				g.committed(began, byID, resp, err)
-			}
-		})
+	for _, t := range topics {
+		req.Topics = append(req.Topics, *t)
+	}
+	return req
 }
 
 // prove writes the receipts of commits and drops those commits whose receipts are not
@@ -167,28 +184,45 @@ func (g *Group) isLive(a *assignment) bool {
 }
 
 // committed looks at the errors, of which the ones per partition are only inside
-// the response.
-func (g *Group) committed(began time.Time, parts map[partition]*assignment, resp *kmsg.OffsetCommitResponse, err error) {
-	if err != nil {
+// the response. It returns true if the group was between two generations.
+func (g *Group) committed(began time.Time, parts map[partition]*assignment, resp *kmsg.OffsetCommitResponse, err error) (between bool) {
+	if err == nil {
+		for _, a := range parts {
+			refused := refusal(resp, a)
+			between = between || isBetween(refused)
+			err = cmp.Or(err, refused)
+			g.outcome(a, refused)
+		}
+	} else {
 		for _, a := range parts {
 			g.outcome(a, err)
 		}
-		g.onDone(time.Since(began), err)
-		return
 	}
-	var first error
+	g.onDone(time.Since(began), err)
+	return between
+}
+
+// refusal is the error that the broker answered for the partition of an assignment.
+// From version 10 of the request on a topic has an id in place of its name.
+func refusal(resp *kmsg.OffsetCommitResponse, a *assignment) error {
 	for _, t := range resp.Topics {
+		if t.Topic != a.id.topic && (t.Topic != "" || t.TopicID != a.p.TopicID) {
+			continue
+		}
 		for _, p := range t.Partitions {
-			err := kerr.ErrorForCode(p.ErrorCode)
-			if first == nil {
-				first = err
-			}
-			if a := parts[partition{t.Topic, p.Partition}]; a != nil {
-				g.outcome(a, err)
+			if p.Partition == a.id.id {
+				return kerr.ErrorForCode(p.ErrorCode)
 			}
 		}
 	}
-	g.onDone(time.Since(began), first)
+	return errors.New("the answer lacks the partition")
+}
+
+// isBetween reports whether an error tells that the member knows of one generation
+// and the group of the next, or that the next is being made: the same commit is good
+// as soon as both agree.
+func isBetween(err error) bool {
+	return errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.StaleMemberEpoch)
 }
 
 // outcome notes how the commit of one partition ended. A refusal is logged when it
@@ -206,6 +240,10 @@ func (g *Group) outcome(a *assignment, err error) {
 		return
 	}
 	a.p.Uncommitted()
+	if isBetween(err) {
+		log.Debug("commit offset: the group is between two generations; the next commit repeats it", "err", err)
+		return
+	}
 	if a.refused != nil && a.refused.Error() == err.Error() {
 		return
 	}

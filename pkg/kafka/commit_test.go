@@ -73,3 +73,48 @@ func TestCommitNow(t *testing.T) {
 		return c.committed(0).Offset == 1
 	})
 }
+
+// While the group waits for the other members to join, which lasts as long as the
+// slowest drain, the members that have joined go on committing.
+func TestCommitsGoOnDuringAJoin(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.publish(0, "a")
+	m := c.join(map[string]*recorder{"target": newRecorder()})
+	c.settled()
+	joining, open := make(chan struct{}), make(chan struct{})
+	c.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		close(joining)
+		c.SleepControl(func() { <-open })
+		return nil, nil, false
+	})
+	defer close(open)
+	m.member.ForceRebalance()
+	<-joining
+	c.publish(0, "b")
+	c.settled()
+}
+
+// Between two generations Kafka takes no commit. That is no failure to tell of, and what
+// a member drained is committed as soon as both agree on the generation.
+func TestLastCommitWaitsForTheGeneration(t *testing.T) {
+	t.Parallel()
+	for _, refusal := range []*kerr.Error{kerr.RebalanceInProgress, kerr.IllegalGeneration, kerr.StaleMemberEpoch} {
+		t.Run(refusal.Message, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, 1)
+			refusals := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: refusal, Count: 2})
+			c.publish(0, "a")
+			target := newRecorder()
+			m := c.join(map[string]*recorder{"target": target}, commitEach(never))
+			eventually(t, "it arrived", func() bool { n, _ := target.arrived(); return n == 1 })
+			m.Stop(false)
+			require.Equal(t, 2, refusals.Hits())
+			require.EqualValues(t, 1, c.committed(0).Offset)
+			require.NotContains(t, m.log.String(), "commit offset")
+			for _, err := range m.commitErrors()[:2] {
+				require.ErrorIs(t, err, refusal, "it is counted all the same")
+			}
+		})
+	}
+}

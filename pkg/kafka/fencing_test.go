@@ -45,7 +45,7 @@ func TestLateCommitUnderANewerGeneration(t *testing.T) {
 			m.committing.Lock()
 			defer m.committing.Unlock()
 			asked := 0
-			m.send([]*assignment{a}, func(a *assignment) bool {
+			m.send(t.Context(), []*assignment{a}, func(a *assignment) bool {
 				asked++ // first when the checkpoint is taken: the rebalance comes after that
 				return asked == 1 || m.isLive(a)
 			})

@@ -197,7 +197,7 @@ func (g *Group) restart(s source, cause error) {
 func (g *Group) commitDrained(a *assignment) (delivery.Commit, bool) {
 	for {
 		g.committing.Lock()
-		g.send([]*assignment{a}, g.isLive)
+		g.send(context.Background(), []*assignment{a}, g.isLive)
 		g.committing.Unlock()
 		if !a.p.Dirty() {
 			c, err := a.p.Checkpoint()
