@@ -18,9 +18,11 @@ type Config struct {
 	// rows are deleted in the opposite order, so a table that others refer to by a
 	// foreign key comes first. A name may be SCHEMA.TABLE.
 	Tables []connector.Named[Table] `yaml:"tables"`
-	// TLS, if set, is how to connect to PostgreSQL or MySQL; a DSN has parameters of its
-	// driver for the same (sslmode, tls).
-	TLS *TLS `yaml:"tls"`
+	// TLS, if set, is how to connect to PostgreSQL or MySQL: a connection without it is
+	// then refused, whatever the DSN says, whose driver has parameters for the same
+	// (sslmode, tls). The server's certificate must carry the DSN's host, unless
+	// server_name says another name.
+	TLS *connector.TLS `yaml:"tls"`
 	// Statement replaces the tables by the database's own statements.
 	Statement *Statement `yaml:"statement"`
 	// Map gives the named parameters of the statements.

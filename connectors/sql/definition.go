@@ -11,7 +11,7 @@ import (
 func (t *table) valuesOf(i int) *event.Type {
 	switch {
 	case i < len(t.trees):
-		return typeOf(t.trees[i])
+		return t.trees[i].Type()
 	case i == t.version:
 		return &event.Type{Kind: event.Long}
 	}

@@ -71,11 +71,11 @@ func New(_ context.Context, cfg *Config, env connector.Env) (connector.Connector
 	if err != nil {
 		return nil, err
 	}
-	secure, err := cfg.TLS.config(u)
+	tlsConfig, err := secure(cfg.TLS, u)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := d.open(u, secure); err != nil {
+	if _, err := d.open(u, tlsConfig); err != nil {
 		return nil, err
 	}
 	c := &Connector{
@@ -156,7 +156,7 @@ func (c *Connector) bind(ctx context.Context) (context.Context, context.CancelFu
 // ones take effect with the next connection.
 type dialer struct {
 	dsn     connector.Secret
-	tls     *TLS
+	tls     *connector.TLS
 	dialect dialect
 }
 
@@ -181,11 +181,11 @@ func (d *dialer) connect(ctx context.Context) (driver.Conn, error) {
 	if dialect != d.dialect {
 		return nil, errors.New("dsn names another kind of database than at the start")
 	}
-	secure, err := d.tls.config(u)
+	tlsConfig, err := secure(d.tls, u)
 	if err != nil {
 		return nil, err
 	}
-	c, err := dialect.open(u, secure)
+	c, err := dialect.open(u, tlsConfig)
 	if err != nil {
 		return nil, err
 	}

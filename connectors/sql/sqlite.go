@@ -12,6 +12,8 @@ import (
 	"github.com/hms-sme/policysync/pkg/connector"
 )
 
+var errNoTLS = errors.New("tls is set, but SQLite is a file")
+
 // sqlite is SQLite 3, in a file.
 type sqlite struct{}
 

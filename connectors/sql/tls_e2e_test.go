@@ -71,14 +71,14 @@ func TestE2ETLS(t *testing.T) {
 		through := *dsn
 		through.Host = terminate(t, dsn.Host, &tls.Config{Certificates: []tls.Certificate{*server}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert})
 		for name, c := range map[string]struct {
-			tls  *TLS
+			tls  *connector.TLS
 			fine bool
 		}{
-			"all is well":             {&TLS{CAFile: caFile, CertFile: certFile, KeyFile: keyFile, ServerName: "database.example"}, true},
-			"no client certificate":   {&TLS{CAFile: caFile, ServerName: "database.example"}, false},
-			"another name":            {&TLS{CAFile: caFile, CertFile: certFile, KeyFile: keyFile}, false},
-			"an unknown authority":    {&TLS{CAFile: strangerFile, CertFile: certFile, KeyFile: keyFile, ServerName: "database.example"}, false},
-			"the authority's missing": {&TLS{CertFile: certFile, KeyFile: keyFile, ServerName: "database.example"}, false},
+			"all is well":             {&connector.TLS{CAFile: caFile, CertFile: certFile, KeyFile: keyFile, ServerName: "database.example"}, true},
+			"no client certificate":   {&connector.TLS{CAFile: caFile, ServerName: "database.example"}, false},
+			"another name":            {&connector.TLS{CAFile: caFile, CertFile: certFile, KeyFile: keyFile}, false},
+			"an unknown authority":    {&connector.TLS{CAFile: strangerFile, CertFile: certFile, KeyFile: keyFile, ServerName: "database.example"}, false},
+			"the authority's missing": {&connector.TLS{CertFile: certFile, KeyFile: keyFile, ServerName: "database.example"}, false},
 		} {
 			t.Run(name, func(t *testing.T) {
 				conn := newConnector(t, Config{DSN: connector.NewSecret(through.String()), TLS: c.tls, Tables: []connector.Named[Table]{policies()}})

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
 )
 
@@ -201,24 +200,4 @@ func (t columnType) holds(want *event.Type, created string) bool {
 		return t.precision == 0 || t.scale >= want.Scale && t.precision-t.scale >= want.Precision-want.Scale
 	}
 	return t.family == values || slices.Contains(accepts[values], t.family)
-}
-
-// typeOf is the static type of a column's values, nil if it is not known.
-func typeOf(tree *connector.Tree) *event.Type {
-	switch {
-	case tree.Fields != nil:
-		return &event.Type{Kind: event.Rec}
-	case tree.Expr != nil && tree.Expr.Type != nil:
-		t, _ := tree.Expr.Type.Nullable()
-		return t
-	}
-	switch tree.Const.(type) {
-	case bool:
-		return &event.Type{Kind: event.Boolean}
-	case int64:
-		return &event.Type{Kind: event.Long}
-	case float64:
-		return &event.Type{Kind: event.Double}
-	}
-	return nil
 }

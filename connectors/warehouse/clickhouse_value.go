@@ -58,7 +58,8 @@ func fitNamed(v any, name string, params []string) (any, error) {
 	case "Decimal":
 		return fitDecimal(v, params)
 	case "Date", "Date32", "DateTime", "DateTime64":
-		return fitTime(v, name)
+		first, last := timeRange(name)
+		return fitTime(v, first, last)
 	}
 	// Text, and the types that the driver reads from text: UUID, Enum, IPv4.
 	return text(v)
@@ -188,7 +189,8 @@ func timeRange(name string) (first, last time.Time) {
 	return day(1900, 1, 1), day(2262, 4, 11)
 }
 
-func fitTime(v any, name string) (any, error) {
+// fitTime takes what is not before first and before last.
+func fitTime(v any, first, last time.Time) (any, error) {
 	var t time.Time
 	switch v := v.(type) {
 	case time.Time:
@@ -198,7 +200,7 @@ func fitTime(v any, name string) (any, error) {
 	default:
 		return nil, errKind(v)
 	}
-	if first, last := timeRange(name); t.Before(first) || !t.Before(last) {
+	if t.Before(first) || !t.Before(last) {
 		return nil, errRange(t.Format(time.RFC3339Nano))
 	}
 	return t, nil

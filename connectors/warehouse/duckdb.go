@@ -169,7 +169,7 @@ func fitDuckDB(v any, columnType string) (any, error) {
 	}
 	switch {
 	case columnType == "DATE", strings.HasPrefix(columnType, "TIMESTAMP"):
-		return fitMoment(v)
+		return fitTime(v, time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))
 	case columnType == "BLOB":
 		if b, ok := v.([]byte); ok {
 			return b, nil
@@ -177,23 +177,6 @@ func fitDuckDB(v any, columnType string) (any, error) {
 		return nil, errKind(v)
 	}
 	return text(v)
-}
-
-// fitMoment takes what the years 1 to 9999 have.
-func fitMoment(v any) (time.Time, error) {
-	var t time.Time
-	switch v := v.(type) {
-	case time.Time:
-		t = v.UTC()
-	case event.Date:
-		t = v.Time()
-	default:
-		return t, errKind(v)
-	}
-	if t.Year() < 1 || t.Year() > 9999 {
-		return t, errRange(t.Format(time.RFC3339Nano))
-	}
-	return t, nil
 }
 
 // classifyDuckDB gives an error its class by the driver's type of it.

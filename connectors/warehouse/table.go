@@ -63,7 +63,7 @@ func newTable(cfg *Config, target string) *table {
 	} else {
 		for _, f := range cfg.Map.Fields {
 			t.columns = append(t.columns, column{
-				name: f.Name, typ: staticType(f.Tree), nullable: !slices.Contains(cfg.OrderBy, f.Name),
+				name: f.Name, typ: f.Tree.Type(), nullable: !slices.Contains(cfg.OrderBy, f.Name),
 			})
 		}
 	}
@@ -166,25 +166,4 @@ func text(v any) (string, error) {
 		return string(b), err
 	}
 	return event.Text(v)
-}
-
-// staticType is the type of a column's values, nil where only they will tell.
-func staticType(tree *connector.Tree) *event.Type {
-	switch {
-	case tree.Fields != nil:
-		return &event.Type{Kind: event.Rec}
-	case tree.Expr != nil && tree.Expr.Type != nil:
-		t, _ := tree.Expr.Type.Nullable()
-		return t
-	case tree.IsConst:
-		switch tree.Const.(type) {
-		case bool:
-			return &event.Type{Kind: event.Boolean}
-		case int64:
-			return &event.Type{Kind: event.Long}
-		case float64:
-			return &event.Type{Kind: event.Double}
-		}
-	}
-	return nil
 }

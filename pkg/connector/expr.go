@@ -138,6 +138,26 @@ func (t *Tree) IsZero() bool {
 	return t == nil || (t.Expr == nil && !t.IsConst && t.Fields == nil)
 }
 
+// Type is the static type of the values, without null; nil where only the values tell.
+func (t *Tree) Type() *event.Type {
+	switch {
+	case t.Fields != nil:
+		return &event.Type{Kind: event.Rec}
+	case t.Expr != nil && t.Expr.Type != nil:
+		typ, _ := t.Expr.Type.Nullable()
+		return typ
+	}
+	switch t.Const.(type) {
+	case bool:
+		return &event.Type{Kind: event.Boolean}
+	case int64:
+		return &event.Type{Kind: event.Long}
+	case float64:
+		return &event.Type{Kind: event.Double}
+	}
+	return nil
+}
+
 // Eval makes the document: an *event.Object for a tree with fields, else the value
 // of the leaf.
 func (t *Tree) Eval(s Scope) (any, error) {

@@ -29,7 +29,7 @@ type Config struct {
 type RegistryConfig struct {
 	URL  string          `yaml:"url" required:"true"`
 	Auth httpclient.Auth `yaml:"auth"`
-	TLS  httpclient.TLS  `yaml:"tls"`
+	TLS  connector.TLS   `yaml:"tls"`
 }
 
 // Validate reports what the types of the fields cannot say.

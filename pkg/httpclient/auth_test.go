@@ -74,13 +74,13 @@ func TestOwnCertificateAuthority(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
 	require.NoError(t, os.WriteFile(file, block, 0o600))
-	_, err := get(t.Context(), newClient(t, Config{TLS: TLS{CAFile: file}}, Options{}), srv.URL)
+	_, err := get(t.Context(), newClient(t, Config{TLS: connector.TLS{CAFile: file}}, Options{}), srv.URL)
 	require.NoError(t, err)
-	_, err = get(t.Context(), newClient(t, Config{TLS: TLS{CAFile: file, ServerName: "other.example"}}, Options{}), srv.URL)
+	_, err = get(t.Context(), newClient(t, Config{TLS: connector.TLS{CAFile: file, ServerName: "other.example"}}, Options{}), srv.URL)
 	require.Equal(t, connector.Unavailable, connector.Classify(err))
 
 	require.NoError(t, os.WriteFile(file, []byte("no certificate"), 0o600))
-	_, err = New(Config{TLS: TLS{CAFile: file}}, Options{})
+	_, err = New(Config{TLS: connector.TLS{CAFile: file}}, Options{})
 	require.ErrorContains(t, err, "holds no certificate in PEM")
 }
 
@@ -91,9 +91,9 @@ func TestValidate(t *testing.T) {
 		{Message: "more than one of bearer, basic, api_key, oauth2 and mtls is set"},
 		{Path: "api_key.header", Message: `"no header" is no name of a header`},
 	}, both.Validate())
-	require.Len(t, (&TLS{CertFile: "cert.pem"}).Validate(), 1)
+	require.Len(t, (&connector.TLS{CertFile: "cert.pem"}).Validate(), 1)
 	require.Empty(t, (&Auth{Basic: &Basic{}}).Validate())
-	require.Empty(t, (&TLS{CertFile: "cert.pem", KeyFile: "key.pem"}).Validate())
+	require.Empty(t, (&connector.TLS{CertFile: "cert.pem", KeyFile: "key.pem"}).Validate())
 }
 
 func TestTrace(t *testing.T) {

@@ -54,12 +54,12 @@ type Client struct {
 // New returns a client. It connects to nothing; its error is a file of the config
 // that cannot be used.
 func New(cfg Config, o Options) (*Client, error) {
-	secure, err := cfg.TLS.config()
+	secure, err := cfg.TLS.Config()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("tls: %w", err)
 	}
 	if m := cfg.Auth.MTLS; m != nil {
-		secure.GetClientCertificate = certificate(m.CertFile, m.KeyFile)
+		secure.GetClientCertificate = connector.ClientCertificate(m.CertFile, m.KeyFile)
 	}
 	proxy, err := proxyOf(cfg.Proxy)
 	if err != nil {

@@ -1,11 +1,8 @@
 package httpclient
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/url"
-	"os"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -14,8 +11,8 @@ import (
 
 // Config is how to be let in by an HTTP server, and how to trust it.
 type Config struct {
-	Auth Auth `yaml:"auth"`
-	TLS  TLS  `yaml:"tls"`
+	Auth Auth          `yaml:"auth"`
+	TLS  connector.TLS `yaml:"tls"`
 	// Signature signs each request, beside what Auth adds.
 	Signature *Signature `yaml:"signature"`
 	// Proxy is the URL of an HTTP or SOCKS5 proxy; without it the variables HTTPS_PROXY,
@@ -67,7 +64,7 @@ type OAuth2 struct {
 	ClientAuth string `yaml:"client_auth" default:"header" oneof:"header body"`
 	// TLS is how to trust the token endpoint, which often has another certificate
 	// than the API.
-	TLS TLS `yaml:"tls"`
+	TLS connector.TLS `yaml:"tls"`
 }
 
 // Validate reports what the types of the fields cannot say.
@@ -83,19 +80,6 @@ func (o *OAuth2) Validate() []connector.Mistake {
 type MTLS struct {
 	CertFile string `yaml:"cert_file" required:"true"`
 	KeyFile  string `yaml:"key_file" required:"true"`
-}
-
-// TLS is how to trust the server and, with a certificate, be trusted by it.
-type TLS struct {
-	// CAFile holds the certificates to trust, in PEM; empty: the system's. It is
-	// read once.
-	CAFile string `yaml:"ca_file"`
-	// CertFile and KeyFile are the client's certificate, read for each new
-	// connection.
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
-	// ServerName overrides the name that the server's certificate must carry.
-	ServerName string `yaml:"server_name"`
 }
 
 // Validate reports what the types of the fields cannot say.
@@ -116,38 +100,4 @@ func (a *Auth) Validate() []connector.Mistake {
 		})
 	}
 	return ms
-}
-
-// Validate reports what the types of the fields cannot say.
-func (t *TLS) Validate() []connector.Mistake {
-	if (t.CertFile == "") != (t.KeyFile == "") {
-		return []connector.Mistake{{Message: "cert_file and key_file go together"}}
-	}
-	return nil
-}
-
-func (t *TLS) config() (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
-	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read tls.ca_file: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read tls.ca_file: %q holds no certificate in PEM", t.CAFile)
-		}
-	}
-	if t.CertFile != "" {
-		c.GetClientCertificate = certificate(t.CertFile, t.KeyFile)
-	}
-	return c, nil
-}
-
-// certificate reads the client's certificate when a connection needs it.
-func certificate(certFile, keyFile string) func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-	return func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		cert, err := tls.LoadX509KeyPair(certFile, keyFile)
-		return &cert, err
-	}
 }

@@ -211,18 +211,18 @@ func TestClientCertificate(t *testing.T) {
 		_, _ = fmt.Fprint(w, len(r.TLS.PeerCertificates))
 	}))
 	ca, certFile, keyFile := certificates(t, srv)
-	_, err := get(t.Context(), newClient(t, Config{TLS: TLS{CAFile: ca}}, Options{}), srv.URL)
+	_, err := get(t.Context(), newClient(t, Config{TLS: connector.TLS{CAFile: ca}}, Options{}), srv.URL)
 	require.Equal(t, connector.Unavailable, connector.Classify(err))
 	for name, cfg := range map[string]Config{
-		"auth.mtls": {TLS: TLS{CAFile: ca}, Auth: Auth{MTLS: &MTLS{CertFile: certFile, KeyFile: keyFile}}},
-		"tls":       {TLS: TLS{CAFile: ca, CertFile: certFile, KeyFile: keyFile}},
+		"auth.mtls": {TLS: connector.TLS{CAFile: ca}, Auth: Auth{MTLS: &MTLS{CertFile: certFile, KeyFile: keyFile}}},
+		"tls":       {TLS: connector.TLS{CAFile: ca, CertFile: certFile, KeyFile: keyFile}},
 	} {
 		resp, err := get(t.Context(), newClient(t, cfg, Options{}), srv.URL)
 		require.NoError(t, err, name)
 		require.Equal(t, "1", string(resp.Body), name)
 	}
 	require.NoError(t, os.Remove(certFile))
-	cfg := Config{TLS: TLS{CAFile: ca}, Auth: Auth{MTLS: &MTLS{CertFile: certFile, KeyFile: keyFile}}}
+	cfg := Config{TLS: connector.TLS{CAFile: ca}, Auth: Auth{MTLS: &MTLS{CertFile: certFile, KeyFile: keyFile}}}
 	_, err = get(t.Context(), newClient(t, cfg, Options{}), srv.URL)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.Equal(t, connector.Unavailable, connector.Classify(err))

@@ -3,11 +3,9 @@ package kafka
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -55,7 +53,7 @@ func (c *Config) dialer() (func(ctx context.Context, network, address string) (n
 		plain := &net.Dialer{Timeout: 10 * time.Second}
 		open = plain.DialContext
 		if c.TLS != nil {
-			t, err := c.TLS.config()
+			t, err := c.TLS.Config()
 			if err != nil {
 				return nil, fmt.Errorf("kafka.tls: %w", err)
 			}
@@ -87,28 +85,6 @@ func (c *Config) dial(log *slog.Logger, extra ...kgo.Opt) (*kgo.Client, error) {
 		return nil, fmt.Errorf("make kafka client: %w", err)
 	}
 	return client, nil
-}
-
-func (t *TLS) config() (*tls.Config, error) {
-	c := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
-	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read ca_file: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca_file %q holds no PEM certificate", t.CAFile)
-		}
-	}
-	if t.CertFile != "" {
-		// Read at each handshake, so that a renewed certificate is used.
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-			return &cert, err
-		}
-	}
-	return c, nil
 }
 
 // mechanism reads the secrets at each login, so that a changed file is used.

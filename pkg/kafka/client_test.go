@@ -60,15 +60,15 @@ func TestTLS(t *testing.T) {
 	defer broker.Close()
 	for _, row := range []struct {
 		name string
-		tls  TLS
+		tls  connector.TLS
 		want string
 	}{
-		{"trusted", TLS{CAFile: ca}, ""},
-		{"another name", TLS{CAFile: ca, ServerName: "example.com"}, ""},
-		{"not its name", TLS{CAFile: ca, ServerName: "kafka.example.org"}, "not kafka.example.org"},
-		{"not trusted", TLS{}, "unknown authority"},
-		{"no file", TLS{CAFile: "gone.pem"}, "kafka.tls: read ca_file: open gone.pem"},
-		{"no certificate in it", TLS{CAFile: "main_test.go"}, `kafka.tls: ca_file "main_test.go" holds no PEM certificate`},
+		{"trusted", connector.TLS{CAFile: ca}, ""},
+		{"another name", connector.TLS{CAFile: ca, ServerName: "example.com"}, ""},
+		{"not its name", connector.TLS{CAFile: ca, ServerName: "kafka.example.org"}, "not kafka.example.org"},
+		{"not trusted", connector.TLS{}, "unknown authority"},
+		{"no file", connector.TLS{CAFile: "gone.pem"}, "kafka.tls: read ca_file: open gone.pem"},
+		{"no certificate in it", connector.TLS{CAFile: "main_test.go"}, `kafka.tls: read ca_file: "main_test.go" holds no certificate in PEM`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			err := ping(t, Config{Brokers: broker.ListenAddrs(), TLS: &row.tls})

@@ -29,22 +29,11 @@ type Config struct {
 	// within the session timeout moves no partition. Empty: dynamic.
 	InstanceID string `yaml:"instance_id"`
 	// ClientID is how the brokers' logs, quotas and metrics call the process.
-	ClientID string `yaml:"client_id" default:"policysync"`
-	TLS      *TLS   `yaml:"tls"`
-	SASL     *SASL  `yaml:"sasl"`
+	ClientID string         `yaml:"client_id" default:"policysync"`
+	TLS      *connector.TLS `yaml:"tls"`
+	SASL     *SASL          `yaml:"sasl"`
 	// Dial opens the connections, instead of TCP and TLS. Nil: those two.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error) `yaml:"-"`
-}
-
-// TLS is how to trust the brokers and, with a certificate, be trusted by them.
-type TLS struct {
-	// CAFile holds the certificates to trust, in PEM; empty: the system's.
-	CAFile string `yaml:"ca_file"`
-	// CertFile and KeyFile are the client's own, in PEM.
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
-	// ServerName overrides the name that the broker's certificate must carry.
-	ServerName string `yaml:"server_name"`
 }
 
 // SASL is how to log in.
