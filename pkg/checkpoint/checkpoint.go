@@ -66,6 +66,9 @@ type Replay struct {
 	Mode      ReplayMode
 	// End is the offset at which the replay is over: the lane's former position.
 	End int64
+	// Former is the offset below which all had settled before the replay. Cancelled, the
+	// replay goes on from there.
+	Former int64
 }
 
 // ReplayMode says which versions a replay pushes.

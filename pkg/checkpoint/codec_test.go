@@ -45,7 +45,7 @@ func TestGolden(t *testing.T) {
 			cp:   Checkpoint{TopicID: topicID, LeaderEpoch: -1},
 		},
 		"lanes above, at and below the commit": {
-			meta: "AegHoQAAAAAAAAAAAAAAAAAADwoDBmxlZ2FjeQAAAAIBAQICB3BhcnRuZXLHARUAAApzY2hlZHVsaW5n1AEBCWNtZC0wMDAxMgKIDgAUJWeL",
+			meta: "AegHoQAAAAAAAAAAAAAAAAAADwoDBmxlZ2FjeQAAAAIBAQICB3BhcnRuZXLHARUAAApzY2hlZHVsaW5n1AEBCWNtZC0wMDAxMgKIDqQNACLcF_g",
 			cp: Checkpoint{
 				TopicID: topicID, Committed: 1000, LeaderEpoch: 5,
 				Lanes: []Lane{
@@ -53,7 +53,7 @@ func TestGolden(t *testing.T) {
 					{Name: "partner", Control: 20, Cursor: New(900)},
 					{
 						Name: "scheduling", Cursor: New(1106),
-						Replay: &Replay{CommandID: "cmd-00012", Mode: ReplayEvery, End: 1900},
+						Replay: &Replay{CommandID: "cmd-00012", Mode: ReplayEvery, End: 1900, Former: 1850},
 					},
 				},
 			},
@@ -92,6 +92,7 @@ func TestRoundTrip(t *testing.T) {
 				CommandID: rapid.StringN(1, 8, -1).Draw(t, "command"),
 				Mode:      rapid.SampledFrom([]ReplayMode{ReplayNewest, ReplayEvery}).Draw(t, "mode"),
 				End:       offset.Draw(t, "end"),
+				Former:    offset.Draw(t, "former"),
 			}
 		}
 		return l
@@ -175,7 +176,7 @@ func TestDecodeRefuses(t *testing.T) {
 			sealed(append(append([]byte{}, body[:len(body)-8]...), 0, 0, 0, 0, 0)), ErrDamaged,
 			"damaged checkpoint: wrong layout at byte 25",
 		},
-		"unknown mode": {with(4, 1, 'r', 3, 0), ErrDamaged, "damaged checkpoint: wrong layout at byte 28"},
+		"unknown mode": {with(4, 1, 'r', 3, 0, 0), ErrDamaged, "damaged checkpoint: wrong layout at byte 29"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -228,7 +229,7 @@ func TestWorstCase(t *testing.T) {
 					Name:    fmt.Sprintf("target-number-%06d", i),
 					Control: math.MaxInt64 - 1,
 					Cursor:  New(int64(i % 2)), // as far below the commit as can be
-					Replay:  &Replay{CommandID: strings.Repeat("x", 36), Mode: ReplayNewest, End: math.MaxInt64},
+					Replay:  &Replay{CommandID: strings.Repeat("x", 36), Mode: ReplayNewest, End: math.MaxInt64, Former: math.MaxInt64},
 				})
 			}
 			share := Share(DefaultLimit, cp.Lanes)

@@ -111,7 +111,7 @@ func (p *parser) lane(committed int64) Lane {
 	next := p.offset(committed)
 	l.Control = p.uvarint() - 1
 	if id := p.text(); id != "" {
-		l.Replay = &Replay{CommandID: id, Mode: ReplayMode(p.byte()), End: p.offset(committed)}
+		l.Replay = &Replay{CommandID: id, Mode: ReplayMode(p.byte()), End: p.offset(committed), Former: p.offset(committed)}
 		p.require(l.Replay.Mode == ReplayNewest || l.Replay.Mode == ReplayEvery)
 	}
 	l.Cursor = New(next)

@@ -97,6 +97,7 @@ func appendLane(b []byte, l *Lane, committed int64, runs int) []byte {
 	} else {
 		b = append(appendText(b, r.CommandID), byte(r.Mode))
 		b = binary.AppendVarint(b, r.End-committed)
+		b = binary.AppendVarint(b, r.Former-committed)
 	}
 	b = binary.AppendUvarint(b, uint64(runs))
 	below := l.Cursor.next

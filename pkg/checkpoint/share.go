@@ -17,8 +17,9 @@ const (
 	// laneSize bounds what a lane needs besides its name, its replay and its runs:
 	// the length of the name, next, control position, no replay, number of runs.
 	laneSize = 2 + 10 + 9 + 1 + 2
-	// replaySize bounds what a replay needs besides its command id: mode and end.
-	replaySize = 1 + 10
+	// replaySize bounds what a replay needs besides its command id: mode, end and former
+	// position.
+	replaySize = 1 + 10 + 10
 	// minShare is the least share with which a lane is worth running: 16 attempts
 	// above its lowest offset, at 4 bytes each. It is also more than the replay
 	// of a lane takes away, if its command id has 36 characters (a UUID).

@@ -17,6 +17,10 @@ import (
 //     was, one after it goes on where the new lane was.
 //   - The old lane's deliveries in flight land first, and what else it held is dropped:
 //     the new lane reads it again. So the order per key is that of one reading.
+//   - A replay whose command does not stand any more was cancelled: all below the lane's
+//     former position settles, and the rest ends as a replay of the newest versions, since
+//     what the lane had settled there is not known any more. The checkpoint and the state
+//     of the topic tell, whoever owns the partition by then.
 //   - Unless each version is asked for, nothing starts before all that is replayed was
 //     offered and conflated. So no older version is pushed over a newer one, as long as
 //     the window has room for the keys.
@@ -62,17 +66,31 @@ func (o *orders) end() int64 {
 	return o.next
 }
 
+// withdrawn reports whether a replay, that a lane obeyed when its control position became
+// this, does not stand any more. Of a position that was not reached nothing is known.
+func (o *orders) withdrawn(id string, position int64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.next >= position && !slices.ContainsFunc(o.all, func(one order) bool { return one.ID == id })
+}
+
 func (o *orders) list() ([]order, <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.all, o.news
 }
 
-// obey has the lanes of the partition obey each replay once, one after the other, until
-// the assignment ends. Only it puts a lane in the place of another.
+// obey has the lanes of the partition obey each replay once, one after the other, and end
+// those that are cancelled, until the assignment ends. Only it puts a lane in the place of
+// another.
 func (p *Partition) obey() {
 	for {
 		all, news := p.engine.orders.list()
+		for _, l := range p.lanes {
+			if l.cancelled() && !p.replace(l, l.takenBack) {
+				return
+			}
+		}
 		for _, o := range all {
 			for _, l := range p.lanes {
 				if l.t.name == o.Target && o.offset >= l.control() && !p.replay(l, o) {
@@ -96,6 +114,16 @@ func (l *Lane) control() int64 {
 
 // replay returns false when the assignment ends.
 func (p *Partition) replay(old *Lane, o order) bool {
+	return p.replace(old, func() checkpoint.Lane {
+		saved := old.setBack(o)
+		old.t.log.Warn("replay begins", "topic", p.Topic, "partition", p.Partition, "command", o.ID, "from", saved.Cursor.Next(), "by", o.By, "reason", o.Reason)
+		return saved
+	})
+}
+
+// replace puts a lane in the place of another that begins as the checkpoint says which
+// saved returns once the other has come to rest. It returns false when the assignment ends.
+func (p *Partition) replace(old *Lane, saved func() checkpoint.Lane) bool {
 	landed := old.drain()
 	old.unfeed(errReplayed)
 	p.feeding.Lock()
@@ -115,18 +143,17 @@ func (p *Partition) replay(old *Lane, o order) bool {
 
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
-	l := newLane(old.t, p, old.index, old.setBack(o))
+	l := newLane(old.t, p, old.index, saved())
 	l.outcomes = old.handOver()
 	l.next = l.cursor.Next()
 	p.lanes[l.index] = l
-	saved := slices.Clone(p.carried)
+	all := slices.Clone(p.carried)
 	for _, l := range p.lanes {
-		saved = append(saved, l.saved)
+		all = append(all, l.saved)
 	}
-	p.share.Store(int64(checkpoint.Share(checkpoint.DefaultLimit, saved)))
+	p.share.Store(int64(checkpoint.Share(checkpoint.DefaultLimit, all)))
 	p.startCatchUp(l)
 	p.noteSettled()
-	l.t.log.Warn("replay begins", "topic", p.Topic, "partition", p.Partition, "command", o.ID, "from", l.next, "by", o.By, "reason", o.Reason)
 	return true
 }
 
@@ -145,16 +172,51 @@ func (l *Lane) setBack(o order) checkpoint.Lane {
 	if !ok || from >= end {
 		return saved
 	}
+	r := &checkpoint.Replay{CommandID: o.ID, Mode: checkpoint.ReplayNewest, End: end, Former: saved.Cursor.Next()}
 	saved.Cursor.Reopen(from, end)
-	r := &checkpoint.Replay{CommandID: o.ID, Mode: checkpoint.ReplayNewest, End: end}
 	if o.Every {
 		r.Mode = checkpoint.ReplayEvery
 	}
 	if before := l.saved.Replay; before != nil { // what is left of it is part of this one
-		r.Mode, r.End = max(r.Mode, before.Mode), max(r.End, before.End)
+		r.Mode, r.End, r.Former = max(r.Mode, before.Mode), max(r.End, before.End), max(r.Former, before.Former)
 	}
 	saved.Replay = r
 	return saved
+}
+
+// cancelled reports whether the lane still replays what a cancelled command asked for.
+func (l *Lane) cancelled() bool {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	return l.p.engine.orders.cancels(&l.saved, l.cursor)
+}
+
+// cancels reports the same of a lane as saved, with its present cursor.
+func (o *orders) cancels(l *checkpoint.Lane, c *checkpoint.Cursor) bool {
+	return l.Replay != nil && c.Next() < l.Replay.Former && o.withdrawn(l.Replay.CommandID, l.Control)
+}
+
+// takenBack is what the lane's checkpoint says once its replay is cancelled.
+func (l *Lane) takenBack() checkpoint.Lane {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	saved := l.saved
+	saved.Cursor = l.cursor.Clone()
+	if saved.Replay != nil { // else it has ended by itself meanwhile
+		l.p.takeBack(&saved)
+	}
+	return saved
+}
+
+// takeBack cancels the replay of a lane.
+func (p *Partition) takeBack(l *checkpoint.Lane) {
+	p.engine.Logger.Warn("replay is cancelled", "target", l.Name, "topic", p.Topic, "partition", p.Partition, "command", l.Replay.CommandID)
+	l.Cursor.SettleRange(0, l.Replay.Former)
+	rest := *l.Replay
+	rest.Mode = checkpoint.ReplayNewest
+	if l.Replay = &rest; l.Cursor.Next() >= rest.End {
+		l.Replay = nil
+	}
 }
 
 // handOver ends the lane and returns the receipts that it owes.

@@ -94,6 +94,10 @@ func (e *Engine) restore(ctx context.Context, p *Partition) (lanes []checkpoint.
 			l.Control = e.orders.end()
 			r.changed = true
 		}
+		if e.orders.cancels(&l, l.Cursor) {
+			p.takeBack(&l)
+			r.changed = true
+		}
 		delete(r.saved, t.name)
 		if next := l.Cursor.Next(); next < r.LogStart {
 			e.reportLost(r.Assignment, t.name, l.Cursor, next, r.LogStart)
@@ -169,6 +173,9 @@ func (r *restoring) forget(ctx context.Context) error {
 		if to := l.Cursor.Highest(); to > from {
 			r.log.ErrorContext(ctx, "target goes back", "target", name, "from", from, "to", to-1)
 			l.Cursor.Forget(from)
+			if l.Replay != nil {
+				l.Replay.Former = min(l.Replay.Former, from)
+			}
 		}
 	}
 	return nil
