@@ -23,8 +23,9 @@ import (
 
 const operatorToken = "0123456789abcdef0123456789abcdef"
 
-// consoled adds the console to a world's config, for the operator ana and the viewer ben.
-func (w *world) consoled() (url string) {
+// consoled adds the console to a world's config, for the operator ana and the viewer ben;
+// members serve it if wanted.
+func (w *world) consoled(byMembers bool) (url string) {
 	w.t.Helper()
 	dir := w.t.TempDir()
 	for name, token := range map[string]string{"ana": operatorToken, "ben": "viewer-" + operatorToken} {
@@ -37,11 +38,11 @@ func (w *world) consoled() (url string) {
 	_, err = fmt.Fprintf(f, `
 admin:
   listen: %s
-  console: true
+  console: %t
   tokens:
     ana: {role: operator, token_file: %s/ana}
     ben: {token_file: %s/ben}
-`, address, dir, dir)
+`, address, byMembers, dir, dir)
 	require.NoError(w.t, err)
 	return "http://" + address
 }
@@ -68,7 +69,7 @@ func TestConsole(t *testing.T) {
 		}
 		return 0, ""
 	})
-	url := w.consoled()
+	url := w.consoled(true)
 	m := w.start()
 	w.publish(40, 1, 1)
 	w.settles(time.Minute)
@@ -133,6 +134,67 @@ func TestConsole(t *testing.T) {
 	b.fine()
 	b.forges(w, url)
 	m.stop()
+}
+
+// A console that is a process of its own shows all members, though none of them serves
+// one. There the operator pushes one policy again; a viewer may not.
+func TestConsoleOfItsOwn(t *testing.T) {
+	w := newWorld(t, 2)
+	w.configure(`
+  api: {connector: scheduling, url: "@api/v1/rules", timeout: 4s}
+`)
+	url := w.consoled(false)
+	first, second := w.start(), w.start()
+	w.publish(10, 1, 2)
+	w.settles(time.Minute)
+	before := w.api.Arrivals().Applied
+	w.startProgram("policysync", []string{"console"}, nil)
+	w.eventually("the console answers", time.Minute, func() bool {
+		resp, err := http.Get(url)
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err == nil
+	})
+	enter := func(token string) *browser {
+		b := newBrowser(t)
+		b.do(chromedp.Navigate(url))
+		b.sees("Your token")
+		b.do(chromedp.SendKeys("input[name=token]", token+"\r"))
+		b.until("it lets them in", "document.querySelector('#find')")
+		return b
+	}
+	b := enter(operatorToken)
+	b.goes(url + "/members")
+	b.until("it shows both", "document.querySelector('main table').querySelectorAll('tbody tr').length === 2")
+
+	b.goes(url + "/policies?key=" + key(7))
+	b.clicks("main", "Push again")
+	b.sees("Push " + key(7) + " to api?")
+	b.looks("push")
+	b.do(chromedp.SendKeys("dialog input[name=reason]", "deleted there by hand"))
+	b.clicks("dialog", "Push")
+	w.eventually("it is pushed again", time.Minute, func() bool { return w.api.Arrivals().Applied == before+1 })
+	b.until("the dialog is gone", "!document.querySelector('dialog')")
+	b.fine()
+	var pushed []string
+	for _, r := range w.all(w.topic + ".control") {
+		if strings.HasPrefix(string(r.Key), "push/") && r.Value != nil {
+			pushed = append(pushed, string(r.Value))
+		}
+	}
+	require.Len(t, pushed, 1)
+	require.Contains(t, pushed[0], `"by":"ana"`)
+	require.Contains(t, pushed[0], `"reason":"deleted there by hand"`)
+
+	viewer := enter("viewer-" + operatorToken)
+	viewer.goes(url + "/policies?key=" + key(7))
+	viewer.until("they may not", "[...document.querySelectorAll('main button')].filter((e) => e.innerText.startsWith('Push again')).every((e) => e.disabled)")
+
+	require.Contains(t, w.policysync("push", "-c", w.file, "--target", "api", "--key", key(3)), ": delivered")
+	require.Equal(t, before+2, w.api.Arrivals().Applied)
+	first.stop()
+	second.stop()
 }
 
 // forges has another site's page send what changes things, with the operator's session.

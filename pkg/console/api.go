@@ -30,12 +30,14 @@ func (c *Console) routes() http.Handler {
 		"GET /api/letter":   c.letter,
 		"POST /api/pause":   c.pause,
 		"POST /api/resume":  c.resume,
-		"POST /api/replay":  c.replay,
 		"POST /api/redrive": c.redrive,
 		"POST /api/discard": c.discard,
+		"POST /api/cancel":  c.cancel,
 	} {
 		mux.HandleFunc(path, answer(f))
 	}
+	mux.HandleFunc("POST /api/replay", patient(answer(c.replay)))
+	mux.HandleFunc("POST /api/push", patient(answer(c.push)))
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) { admin.Refuse(w, http.StatusNotFound, "no such call") })
 	return mux
 }
@@ -44,6 +46,14 @@ func (c *Console) routes() http.Handler {
 type requestError struct{ error }
 
 func (e requestError) Unwrap() error { return e.error }
+
+// patient gives what reads topics the time that it needs.
+func patient(f http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(10 * time.Minute)) // else the server's holds
+		f(w, r)
+	}
+}
 
 func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -54,7 +64,7 @@ func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 			switch {
 			case errors.As(err, &bad):
 				code = http.StatusBadRequest
-			case errors.Is(err, app.ErrNoTarget), errors.Is(err, app.ErrNoLetter):
+			case errors.Is(err, app.ErrNoTarget), errors.Is(err, app.ErrNoLetter), errors.Is(err, app.ErrNoPolicy), errors.Is(err, app.ErrNoCommand):
 				code = http.StatusNotFound
 			case errors.Is(err, app.ErrReceiptsOff):
 				code = http.StatusConflict

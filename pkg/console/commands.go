@@ -28,6 +28,8 @@ type order struct {
 	To               string `json:"to"`
 	Every            bool   `json:"every"`
 	AllowOldVersions bool   `json:"allow_old_versions"`
+	// ID is the command to cancel.
+	ID string `json:"id"`
 }
 
 // read takes an order from a request. What is not JSON no form of another site can send.
@@ -103,14 +105,51 @@ func (c *Console) replay(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	replay.ID, replay.Origin = app.NewCommandID(), origin
-	if !o.DryRun {
-		if _, err := app.StartReplay(r.Context(), c.cfg, c.adm, replay); err != nil {
-			return nil, err
-		}
-		c.audit(r, "replay", o, "command", replay.ID, "from", o.From)
+	if o.DryRun {
+		counts, err := app.CountReplay(r.Context(), c.cfg, c.o.Registry, c.adm, replay, func(int64, int64) {}, c.o.Logger)
+		return map[string]any{"target": o.Target, "every": o.Every, "partitions": counts}, err
 	}
+	replay.ID, replay.Origin = app.NewCommandID(), origin
+	if _, err := app.StartReplay(r.Context(), c.cfg, c.adm, replay); err != nil {
+		return nil, err
+	}
+	c.audit(r, "replay", o, "command", replay.ID, "from", o.From)
 	return replay, nil
+}
+
+// push commands the newest version of a policy to be sent again.
+func (c *Console) push(r *http.Request) (any, error) {
+	o, origin, err := read(r)
+	if err != nil {
+		return nil, err
+	}
+	if o.Key == nil {
+		return nil, requestError{errors.New("want the key of a policy")}
+	}
+	p, err := app.NewPush(r.Context(), c.cfg, c.o.Registry, o.Target, *o.Key, func(int64, int64) {}, c.o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	p.Origin = origin
+	if err := app.Command(r.Context(), c.cfg, o.Target, p, c.o.Logger); err != nil {
+		return nil, err
+	}
+	c.audit(r, "push", o, "command", p.ID, "key", *o.Key)
+	return app.PushStatus{ID: p.ID, Push: p}, nil
+}
+
+// cancel takes a replay, redrive or push away.
+func (c *Console) cancel(r *http.Request) (any, error) {
+	o, origin, err := read(r)
+	if err != nil {
+		return nil, err
+	}
+	cancelled, err := app.CancelCommand(r.Context(), c.cfg, o.ID, origin, c.o.Logger)
+	if err != nil {
+		return nil, err
+	}
+	c.audit(r, "cancel", o, "command", o.ID)
+	return map[string]any{"old_versions": cancelled.OldVersions}, nil
 }
 
 // redrive commands dead letters to be sent again, or says with dry_run which would be.

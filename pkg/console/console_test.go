@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hms-sme/policysync/pkg/app"
+	"github.com/hms-sme/policysync/pkg/control"
 )
 
 type letterList struct {
@@ -60,6 +61,10 @@ func TestWhyAndMakeItSo(t *testing.T) {
 	r.do("/api/discard", `{"ids": ["`+letter.Letter+`"], "reason": "entered by hand"}`)
 	gone := r.happened("P-2", "caseApi", "discarded")
 	require.Equal(t, []string{"boss", "entered by hand"}, []string{gone.By, gone.Reason})
+	var commands app.Commands
+	r.get("/api/commands", &commands)
+	require.Equal(t, []string{"discard", "boss", "entered by hand"}, []string{commands.Done[0].What, commands.Done[0].By, commands.Done[0].Reason})
+	require.Equal(t, []string{letter.Letter}, commands.Done[0].Letters)
 	r.target("caseApi", "it counts no more", func(t *Target) bool { return t.Letters == 0 })
 }
 
@@ -83,7 +88,10 @@ func TestPauseAndReplay(t *testing.T) {
 	r.target("caseApi", "it delivers again", func(t *Target) bool { return t.State == "closed" && t.Lag == 0 })
 
 	require.Equal(t, http.StatusBadRequest, r.ask(boss, http.MethodPost, "/api/replay", `{"target": "caseApi"}`, nil))
-	r.do("/api/replay", `{"target": "caseApi", "from": "earliest", "dry_run": true}`)
+	var would struct{ Partitions []app.ReplayCount }
+	r.ask(boss, http.MethodPost, "/api/replay", `{"target": "caseApi", "from": "earliest", "dry_run": true}`, &would)
+	require.EqualValues(t, 2, *would.Partitions[0].Events+*would.Partitions[1].Events)
+	require.EqualValues(t, 1, *would.Partitions[0].Policies+*would.Partitions[1].Policies)
 	r.get("/api/commands", &commands)
 	require.Empty(t, commands.Replays)
 	r.do("/api/replay", `{"target": "caseApi", "from": "earliest", "reason": "lost a backup"}`)
@@ -96,6 +104,39 @@ func TestPauseAndReplay(t *testing.T) {
 	}, patience, 50*time.Millisecond, "the newest version is pushed again")
 }
 
+// One policy is pushed again to one target, and a command that nobody has obeyed is
+// cancelled, both in the name of who did it.
+func TestPushAndCancel(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.publish("P-1", 1)
+	first := r.happened("P-1", "ledger", "delivered")
+	require.Equal(t, http.StatusBadRequest, r.ask(boss, http.MethodPost, "/api/push", `{"target": "ledger"}`, nil))
+	require.Equal(t, http.StatusNotFound, r.ask(boss, http.MethodPost, "/api/push", `{"target": "ledger", "key": "P-9"}`, nil))
+	var push app.PushStatus
+	r.ask(boss, http.MethodPost, "/api/push", `{"target": "ledger", "key": "P-1", "reason": "deleted there"}`, &push)
+	require.Equal(t, []string{"boss", "deleted there", "P-1"}, []string{push.By, push.Reason, push.PolicyKey})
+	require.Eventually(t, func() bool {
+		var p app.PolicyTimeline
+		r.get("/api/policy?key=P-1", &p)
+		return p.Targets[0].Held.Time.After(first.Time)
+	}, patience, 50*time.Millisecond, "it is pushed again")
+
+	r.do("/api/pause", `{"target": "ledger"}`)
+	r.target("ledger", "it is paused", func(t *Target) bool { return t.State == "paused" })
+	var replay control.Replay
+	r.ask(boss, http.MethodPost, "/api/replay", `{"target": "ledger", "from": "earliest"}`, &replay)
+	var commands app.Commands
+	r.get("/api/commands", &commands)
+	r.do("/api/cancel", `{"id": "`+commands.Replays[0].ID+`", "reason": "by mistake"}`)
+	id := commands.Replays[0].ID
+	r.get("/api/commands", &commands)
+	require.Empty(t, commands.Replays)
+	require.Equal(t, []string{"cancel", id, "boss", "by mistake"},
+		[]string{commands.Done[0].What, commands.Done[0].Command, commands.Done[0].By, commands.Done[0].Reason})
+	require.Equal(t, http.StatusNotFound, r.ask(boss, http.MethodPost, "/api/cancel", `{"id": "`+id+`"}`, nil))
+}
+
 // TestChangesNothing is the promise: what an anonymous, a viewer and a forger ask for
 // reaches no topic.
 func TestChangesNothing(t *testing.T) {
@@ -104,15 +145,20 @@ func TestChangesNothing(t *testing.T) {
 	r.refusing.Store(true)
 	r.publish("P-2", 1)
 	letter := r.happened("P-2", "caseApi", "dead-lettered").Letter
+	// It is of a partition that nobody owns, so it stands.
+	push := &control.Push{ID: "p1", Target: "ledger", Topic: "processes"}
+	require.NoError(t, app.Command(t.Context(), r.cfg, "ledger", push, discard))
 	for path, body := range map[string]string{
 		"/api/pause":   `{"target": "caseApi"}`,
 		"/api/resume":  `{"target": "caseApi", "accept_dead_letters": true}`,
 		"/api/replay":  `{"target": "caseApi", "from": "earliest"}`,
 		"/api/redrive": `{"target": "caseApi"}`,
 		"/api/discard": `{"ids": ["` + letter + `"], "reason": "x"}`,
+		"/api/push":    `{"target": "ledger", "key": "P-2"}`,
+		"/api/cancel":  `{"id": "` + push.ID + `"}`,
 	} {
 		require.Equal(t, http.StatusForbidden, r.ask(guest, http.MethodPost, path, body, nil), path)
-		require.Equal(t, http.StatusUnauthorized, r.ask("nobody", http.MethodPost, path, body, nil), path)
+		require.Equal(t, http.StatusUnauthorized, r.ask("", http.MethodPost, path, body, nil), path)
 		for _, forged := range []string{"text/plain", "application/json"} {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+r.console.Addr()+path, nil)
 			require.NoError(t, err)
@@ -130,6 +176,9 @@ func TestChangesNothing(t *testing.T) {
 	require.Empty(t, commands.Pauses)
 	require.Empty(t, commands.Accepted)
 	require.Empty(t, commands.Replays)
+	require.Empty(t, commands.Done)
+	require.Len(t, commands.Pushes, 1)
+	require.Equal(t, push.ID, commands.Pushes[0].ID)
 	var list letterList
 	r.get("/api/letters", &list)
 	require.Equal(t, 1, list.Count)

@@ -1,8 +1,9 @@
 // Policy: which version each target has, why or why not, and what it would be sent.
-import { get } from './api.js';
+import { get, post } from './api.js';
 import { badge, count, empty, facts, failure, h, icon, json, link, table, td, trace, version, when } from './dom.js';
+import { ask, reason, say } from './dialog.js';
 
-export async function policies(main, query) {
+export async function policies(main, query, _, user) {
   const key = query.get('key') ?? '';
   const input = h('input', { name: 'key', type: 'search', value: key, required: true, autocomplete: 'off', spellcheck: 'false' });
   main.append(h('div', { class: 'head' }, h('h1', {}, key || 'Policies')),
@@ -21,11 +22,11 @@ export async function policies(main, query) {
     result.replaceWith(failure(err));
     return null;
   }
-  result.replaceWith(...show(found));
+  result.replaceWith(...show(found, key, user.role === 'operator'));
   return null;
 }
 
-function show(p) {
+function show(p, key, operator) {
   const parts = [];
   const newest = p.timeline.filter((m) => m.topic).sort((a, b) => newer(b, a))[0];
   if (!newest) {
@@ -36,12 +37,12 @@ function show(p) {
   const rows = p.targets.map((t) => judge(p, t, newest));
   parts.push(verdict(rows, newest));
   parts.push(h('section', { class: 'card' }, table('What the targets have', [
-    { name: 'Target' }, { name: 'State' }, { name: 'Has', num: true }, { name: 'Since' }, { name: 'Attempts', num: true }, { name: 'Trace' }, { name: 'Why' },
+    { name: 'Target' }, { name: 'State' }, { name: 'Has', num: true }, { name: 'Since' }, { name: 'Attempts', num: true }, { name: 'Trace' }, { name: 'Why' }, { name: 'Push' },
   ], rows.map((r) => h('tr', {},
     td('Target', {}, link(`/targets/${encodeURIComponent(r.target)}`, r.target)), td('State', {}, badge(r.state, r.word)),
     td('Has', { class: 'num' }, r.held ? version(r.held.version, r.held.deleted) : 'nothing'), td('Since', {}, r.held ? when(r.held.time) : '–'),
     td('Attempts', { class: 'num' }, r.held ? count(r.held.attempts) : '–'), td('Trace', {}, trace(r.latest?.trace || r.held?.trace)),
-    td('Why', { class: 'wrap' }, r.why ?? '–'))))));
+    td('Why', { class: 'wrap' }, r.why ?? '–'), td('Push', {}, again(r.target, key, operator)))))));
   const body = h('section', { class: 'card' });
   parts.push(body, timeline(p, (m) => inspect(body, m)));
   inspect(body, newest);
@@ -73,6 +74,12 @@ function judge(p, t, newest) {
   }
   return row;
 }
+
+// again is the button that sends the newest version to one target once more.
+const again = (target, key, operator) => h('button', { type: 'button', disabled: !operator, title: operator ? null : 'Only an operator may do this', onclick: () => ask({
+  title: `Push ${key} to ${target}?`, text: 'The newest version that it wants is sent again, in its place among what waits. The topics are read for it, which may take a while.', fields: [reason()], agree: 'Push',
+  act: async (v) => { await post('/api/push', { target, key, ...v }); say(`${key} is on its way to ${target}`); },
+}) }, 'Push again', h('span', { class: 'hidden' }, ` to ${target}`));
 
 function verdict(rows, newest) {
   const behind = rows.filter((r) => r.behind);

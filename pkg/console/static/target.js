@@ -32,7 +32,14 @@ export async function target(main, query, name, user) {
     : empty('Not in this config', 'Only the commits know this target. `policysync targets forget` drops its cursors.')));
   const lanes = h('section', { class: 'card' });
   main.append(lanes);
-  const reload = () => commands(told, name);
+  const reload = () => commands(told, name, (c) => act('Cancel', () => ask({
+    title: `Cancel ${c.id}?`, text: 'A replay ends where it is, and the target goes on from where it was before. Of a redrive or a push, what is under way settles.', fields: [reason()], agree: 'Cancel it', danger: true,
+    act: async (v) => {
+      const { old_versions: old } = await post('/api/cancel', { id: c.id, ...v });
+      await reload();
+      say(old ? 'Cancelled. The target may have got older versions than it had: a replay of the newest ones mends that' : 'Cancelled');
+    },
+  })));
   const [timer, stop] = [setInterval(reload, 5000), watch((snap) => {
     const t = snap.targets.find((x) => x.target === name);
     if (!t) { body.replaceChildren(empty('There is no such target', link('/', 'Overview'))); return; }
@@ -66,7 +73,7 @@ function view(t) {
 }
 
 // commands shows what members were told about the target and still hold to.
-async function commands(box, name) {
+async function commands(box, name, act) {
   let all;
   try {
     all = await get('/api/commands');
@@ -86,8 +93,8 @@ async function commands(box, name) {
     ...of(all.redrives).map((c) => [`Redrive ${c.id}: ${count(c.left ?? 0)} letters left`, c]),
     ...of(all.pushes).map((c) => [`Push of ${c.key ?? c.id}`, c]),
   ];
-  box.replaceChildren(lines.length ? table('Commands that the members hold to', [{ name: 'Command' }, { name: 'By' }, { name: 'When' }, { name: 'Why' }],
-    lines.map(([what, c]) => h('tr', {}, td('Command', {}, what), td('By', {}, c.by), td('When', {}, when(c.time)), td('Why', { class: 'wrap' }, c.reason || '–'))))
+  box.replaceChildren(lines.length ? table('Commands that the members hold to', [{ name: 'Command' }, { name: 'By' }, { name: 'When' }, { name: 'Why' }, { name: 'Cancel' }],
+    lines.map(([what, c]) => h('tr', {}, td('Command', {}, what), td('By', {}, c.by), td('When', {}, when(c.time)), td('Why', { class: 'wrap' }, c.reason || '–'), td('Cancel', {}, c.id ? act(c) : '–'))))
     : h('div', {}, h('h2', {}, 'Commands'), h('p', { class: 'muted' }, 'None: it does what it does by itself.')));
 }
 
@@ -105,7 +112,7 @@ function replay(name, reload) {
       if (plan.dataset.from !== JSON.stringify(v)) {
         const would = await post('/api/replay', { target: name, dry_run: true, ...v });
         plan.dataset.from = JSON.stringify(v);
-        plan.replaceChildren(h('ul', {}, would.ranges.map((g) => h('li', {}, `${g.topic}/${g.partition}: from offset ${g.from} to ${g.to ?? 'where the target is'}`))),
+        plan.replaceChildren(h('ul', {}, would.partitions.map((g) => h('li', {}, `${g.topic}/${g.partition}: offsets ${g.from} to ${g.to}, ${g.events === undefined ? `at most ${count(g.to - g.from)} events` : `${count(g.events)} events of ${count(g.policies)} policies`}`))),
           h('p', {}, 'Press the button again to begin.'));
         document.querySelector('dialog button[type=submit]').textContent = 'Replay';
         throw new Error('');
