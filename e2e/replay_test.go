@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"sync"
@@ -50,6 +51,47 @@ func TestReplaySurvivesKillOfItsOwner(t *testing.T) {
 	require.Equal(t, policies*(versions+1), other.Arrivals().Applied)
 	t.Logf("repeated by the crash: %d to the target that is replayed, %d to the other", w.api.Arrivals().Repeated, other.Arrivals().Repeated)
 	require.NotContains(t, w.policysync("commands", "-c", w.file), "replay")
+}
+
+// A replay is cancelled while nobody owns its partitions: the next member ends it before
+// it sends anything more, the target keeps what it got, and nothing is lost.
+func TestCancelOfAReplayHoldsOverAKill(t *testing.T) {
+	const policies, versions = 300, 2
+	w := newWorld(t, 4)
+	w.configure(`
+  api: {connector: scheduling, url: "@api/v1/rules", timeout: 2s, concurrency: 4, rate: {per_second: 100, burst: 1}}
+`)
+	m := w.start()
+	w.publish(policies, 1, versions)
+	w.settles(time.Minute)
+	before := w.api.Arrivals().Applied
+	require.Contains(t, w.policysync("replay", "-c", w.file, "--target", "api", "--from", "earliest", "--dry-run"), "POLICIES")
+	require.Equal(t, before, w.api.Arrivals().Applied)
+
+	replay := exec.CommandContext(t.Context(), filepath.Join(bin, "policysync"), "replay", "-c", w.file, "--target", "api", "--from", "earliest")
+	var out tail
+	replay.Stdout, replay.Stderr = &out, &out
+	require.NoError(t, replay.Start())
+	w.eventually("the replay pushes", time.Minute, func() bool { return w.api.Arrivals().Applied > before+20 })
+	m.kill()
+	sent := w.api.Arrivals().Applied
+	id := regexp.MustCompile("replay ([a-z0-9]+) is commanded").FindStringSubmatch(out.String())[1]
+	cancel := exec.CommandContext(t.Context(), filepath.Join(bin, "policysync"), "commands", "cancel", id, "-c", w.file, "--reason", "wrong target")
+	var cancelled tail
+	cancel.Stdout, cancel.Stderr = &cancelled, &cancelled
+	require.NoError(t, cancel.Start())
+	require.Error(t, replay.Wait())
+	require.Contains(t, out.String(), "was cancelled by")
+	w.start()
+	require.NoError(t, cancel.Wait(), "%s", &cancelled)
+	w.publish(policies, versions+1, versions+1)
+	w.settles(time.Minute)
+	got := w.api.Arrivals()
+	require.Zero(t, got.OutOfOrder)
+	require.Less(t, got.Applied-policies, sent+policies/3, "%d of the replay had been sent when it was cancelled", sent-before)
+	require.GreaterOrEqual(t, got.Applied-policies, sent)
+	require.Contains(t, w.policysync("commands", "-c", w.file, "--done"), "cancelled "+id)
+	t.Logf("sent before the cancel: %d of %d, after it: %d", sent-before, policies, got.Applied-policies-sent)
 }
 
 // A replay of one target during live load: what the other target waits for its events,

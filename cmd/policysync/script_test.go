@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ func TestMain(m *testing.M) {
 // in memory: $BROKER and $REGISTRY. Beside testscript's own commands they have
 //
 //	exits CODE COMMAND…   the command ends with that code
+//	capture NAME REGEXP   set NAME to what the group of the expression matches in stdout
 //	committed N           wait until the group has settled the first N records of policies/0
 //	letter OFFSET         $LETTER becomes the id of the letter to ledger of that record of policies/0
 //	sqlite FILE SQL…      run statements on a database
@@ -43,7 +45,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setup,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "committed": committed, "letter": letter, "sqlite": sqlite,
+			"exits": exits, "committed": committed, "letter": letter, "capture": capture, "sqlite": sqlite,
 		},
 	})
 }
@@ -99,6 +101,17 @@ func committed(ts *testscript.TestScript, neg bool, args []string) {
 		return g != nil && g.Commits["policies"][0].Offset >= want
 	})
 	ts.Check(err)
+}
+
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture NAME REGEXP")
+	}
+	found := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) != 2 {
+		ts.Fatalf("stdout does not match %s with one group", args[1])
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 func letter(ts *testscript.TestScript, neg bool, args []string) {

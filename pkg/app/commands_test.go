@@ -16,6 +16,7 @@ import (
 	"github.com/hms-sme/policysync/connectors"
 	"github.com/hms-sme/policysync/pkg/checkpoint"
 	"github.com/hms-sme/policysync/pkg/config"
+	"github.com/hms-sme/policysync/pkg/control"
 	"github.com/hms-sme/policysync/pkg/decode"
 	"github.com/hms-sme/policysync/pkg/kafka"
 	"github.com/hms-sme/policysync/pkg/receipt"
@@ -144,6 +145,10 @@ func TestTargets(t *testing.T) {
 	after, err := KnownTargets(t.Context(), renamed, discard)
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff(before[1:], after))
+	told, err := ReadCommands(t.Context(), renamed, discard)
+	require.NoError(t, err)
+	require.Len(t, told.Done, 1)
+	require.Equal(t, []string{control.DoneForget, "caseApi", Origin("").By}, []string{told.Done[0].What, told.Done[0].Target, told.Done[0].By})
 	n, err = ForgetTarget(t.Context(), renamed, "caseApi", discard)
 	require.NoError(t, err)
 	require.Zero(t, n)

@@ -101,6 +101,8 @@ type Commands struct {
 	// obeyed.
 	Redrives []RedriveStatus `json:"redrives"`
 	Pushes   []PushStatus    `json:"pushes"`
+	// Done is what else was done, in the order in which it was.
+	Done []DoneStatus `json:"done"`
 	// Problems are records that this release can't read.
 	Problems []string `json:"problems,omitempty"`
 }
@@ -124,6 +126,12 @@ type PushStatus struct {
 	*control.Push
 }
 
+// DoneStatus is what somebody has done.
+type DoneStatus struct {
+	ID string `json:"id"`
+	*control.Done
+}
+
 // ReplayStatus is a replay, and how far each partition is with it.
 type ReplayStatus struct {
 	ID string `json:"id"`
@@ -136,7 +144,7 @@ type ReplayStatus struct {
 // ReadCommands reads the control topic, from the commits how far replays are, and from
 // what became of dead letters how far redrives are.
 func ReadCommands(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Commands, error) {
-	c := &Commands{Pauses: []PauseStatus{}, Accepted: []AcceptStatus{}, Replays: []ReplayStatus{}, Redrives: []RedriveStatus{}, Pushes: []PushStatus{}}
+	c := &Commands{Pauses: []PauseStatus{}, Accepted: []AcceptStatus{}, Replays: []ReplayStatus{}, Redrives: []RedriveStatus{}, Pushes: []PushStatus{}, Done: []DoneStatus{}}
 	f, err := kafka.FollowControl(ctx, cfg.Kafka, cfg.Control.Topic, log, c.add)
 	if err != nil {
 		return nil, err
@@ -182,6 +190,11 @@ func (c *Commands) add(offset int64, key, value []byte) {
 		c.Pushes = slices.DeleteFunc(c.Pushes, func(old PushStatus) bool { return old.ID == r.ID })
 		if r.Target != "" {
 			c.Pushes = append(c.Pushes, PushStatus{r.ID, r})
+		}
+	case *control.Done:
+		c.Done = slices.DeleteFunc(c.Done, func(old DoneStatus) bool { return old.ID == r.ID })
+		if r.What != "" {
+			c.Done = append(c.Done, DoneStatus{r.ID, r})
 		}
 	case *control.Replay:
 		c.Replays = slices.DeleteFunc(c.Replays, func(old ReplayStatus) bool { return old.ID == r.ID })

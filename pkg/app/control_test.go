@@ -27,7 +27,7 @@ func TestPauseHoldsOverARestart(t *testing.T) {
 		require.NoError(t, Command(t.Context(), cfg, "caseApi", &control.Pause{Target: "caseApi", Paused: paused, Origin: o}, discard))
 	}
 	pause(true)
-	want := &Commands{Pauses: []PauseStatus{{"caseApi", o}}, Accepted: []AcceptStatus{}, Replays: []ReplayStatus{}, Redrives: []RedriveStatus{}, Pushes: []PushStatus{}}
+	want := &Commands{Pauses: []PauseStatus{{"caseApi", o}}, Accepted: []AcceptStatus{}, Replays: []ReplayStatus{}, Redrives: []RedriveStatus{}, Pushes: []PushStatus{}, Done: []DoneStatus{}}
 	got, err := ReadCommands(t.Context(), cfg, discard)
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff(want, got))

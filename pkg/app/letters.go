@@ -138,6 +138,10 @@ func (l *Letters) Discard(ctx context.Context, ids []string, o control.Origin) e
 	}
 	defer w.Close()
 	for part := range slices.Chunk(ids, resolutionBatch) {
+		done := &control.Done{ID: NewCommandID(), What: control.DoneDiscard, Letters: part, Origin: o}
+		if err := give(ctx, l.cfg, l.adm, done); err != nil {
+			return err
+		}
 		resolutions := make([]receipt.Resolution, len(part))
 		for i, id := range part {
 			resolutions[i] = receipt.Resolution{Letter: id, Outcome: receipt.Discarded, Time: o.Time, By: o.By, Reason: o.Reason}

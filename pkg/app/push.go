@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/config"
@@ -48,7 +49,7 @@ func NewPush(ctx context.Context, cfg *config.Config, registry connector.Registr
 	err = t.scan(ctx, adm, spans, progress, func(r *event.Record) bool {
 		return plan.Reader.KeyFromValue(r.Topic) || string(r.Key) == key
 	}, func(ev *event.Event) {
-		if ev.Key == key {
+		if ev.HasKey && ev.Key == key {
 			newest.Add(ev)
 		}
 	})
@@ -86,7 +87,7 @@ func (w *wants) topics() []string {
 	return w.plan.cfg.Kafka.Topics
 }
 
-// scan calls each for the events with a key that the target wants, of the records that
+// scan calls each for the events that the target wants, of the records that
 // may be of interest. Those that can't be read have no part in it: they are dead letters.
 func (w *wants) scan(ctx context.Context, adm *kafka.Admin, spans []kafka.Span, progress func(read, all int64),
 	may func(*event.Record) bool, each func(*event.Event),
@@ -106,27 +107,36 @@ func (w *wants) scan(ctx context.Context, adm *kafka.Admin, spans []kafka.Span, 
 		if err != nil {
 			return ctx.Err()
 		}
-		if v := w.plan.Router.Route(ev).Targets[w.index]; v.Err == nil && v.Deliver && ev.HasKey {
+		if v := w.plan.Router.Route(ev).Targets[w.index]; v.Err == nil && v.Deliver {
 			each(ev)
 		}
 		return nil
 	})
 }
 
-// AwaitPush waits until a push that was commanded is obeyed, and returns how it settled,
-// as the receipts tell; "" with receipts off.
-func AwaitPush(ctx context.Context, cfg *config.Config, p *control.Push, log *slog.Logger) (outcome string, err error) {
-	obeyed := make(chan struct{})
-	key := string(p.Key())
+// Withdrawn returns a channel that is closed when a command does not stand any more.
+func Withdrawn(ctx context.Context, cfg *config.Config, r control.Record, log *slog.Logger) (gone <-chan struct{}, stop func(), err error) {
+	withdrawn := make(chan struct{})
+	key, once := string(r.Key()), sync.Once{}
 	f, err := kafka.FollowControl(ctx, cfg.Kafka, cfg.Control.Topic, log, func(_ int64, k, value []byte) {
 		if string(k) == key && value == nil {
-			close(obeyed)
+			once.Do(func() { close(withdrawn) })
 		}
 	})
 	if err != nil {
+		return nil, nil, err
+	}
+	return withdrawn, f.Close, nil
+}
+
+// AwaitPush waits until a push that was commanded is obeyed, and returns how it settled,
+// as the receipts tell; "" with receipts off.
+func AwaitPush(ctx context.Context, cfg *config.Config, p *control.Push, log *slog.Logger) (outcome string, err error) {
+	obeyed, stop, err := Withdrawn(ctx, cfg, p, log)
+	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer stop()
 	select {
 	case <-obeyed:
 	case <-ctx.Done():

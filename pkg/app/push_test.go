@@ -79,12 +79,10 @@ func TestSweep(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, left, "nobody has obeyed")
 
-	found, err := CancelCommand(t.Context(), broken, "p1", discard)
+	_, err = CancelCommand(t.Context(), broken, "p1", Origin("by mistake"), discard)
 	require.NoError(t, err)
-	require.True(t, found)
-	found, err = CancelCommand(t.Context(), broken, "p1", discard)
-	require.NoError(t, err)
-	require.False(t, found)
+	_, err = CancelCommand(t.Context(), broken, "p1", Origin(""), discard)
+	require.ErrorIs(t, err, ErrNoCommand)
 
 	p.running(broken)
 	obeyed(t, l, redrives)

@@ -84,32 +84,6 @@ func Sweep(ctx context.Context, cfg *config.Config, log *slog.Logger) (left int,
 	return left, withdraw(ctx, cfg, log, done...)
 }
 
-// CancelCommand takes a replay, redrive or push away by its id. What members have begun
-// of a replay goes on, and so does what is under way of the others.
-func CancelCommand(ctx context.Context, cfg *config.Config, id string, log *slog.Logger) (found bool, err error) {
-	all, err := ReadCommands(ctx, cfg, log)
-	if err != nil {
-		return false, err
-	}
-	var records []control.Record
-	for _, r := range all.Replays {
-		if r.ID == id {
-			records = append(records, r.Replay)
-		}
-	}
-	for _, r := range all.Redrives {
-		if r.ID == id {
-			records = append(records, r.Redrive)
-		}
-	}
-	for _, p := range all.Pushes {
-		if p.ID == id {
-			records = append(records, p.Push)
-		}
-	}
-	return len(records) > 0, withdraw(ctx, cfg, log, records...)
-}
-
 func withdraw(ctx context.Context, cfg *config.Config, log *slog.Logger, records ...control.Record) error {
 	adm, err := kafka.NewAdmin(cfg.Kafka, log)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/hms-sme/policysync/pkg/config"
+	"github.com/hms-sme/policysync/pkg/control"
 	"github.com/hms-sme/policysync/pkg/kafka"
 )
 
@@ -81,8 +82,11 @@ func ForgetTarget(ctx context.Context, cfg *config.Config, target string, log *s
 	}
 	defer adm.Close()
 	n, err := adm.Forget(ctx, target)
+	if err == nil && n > 0 {
+		err = give(ctx, cfg, adm, &control.Done{ID: NewCommandID(), What: control.DoneForget, Target: target, Origin: Origin("")})
+	}
 	if err != nil {
-		return 0, fmt.Errorf("forget target %s: %w", target, err)
+		return n, fmt.Errorf("forget target %s: %w", target, err)
 	}
 	return n, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hms-sme/policysync/pkg/config"
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/control"
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/pkg/kafka"
 	"github.com/hms-sme/policysync/pkg/verify"
@@ -85,6 +86,12 @@ func Verify(ctx context.Context, cfg *config.Config, registry connector.Registry
 				return nil, err
 			}
 			defer v.conn.Close(ctx)
+			if o.Repair {
+				done := &control.Done{ID: NewCommandID(), What: control.DoneRepair, Target: t.Name, Command: o.Command, Origin: Origin("")}
+				if err := give(ctx, cfg, adm, done); err != nil {
+					return nil, err
+				}
+			}
 			return v.run(ctx)
 		}
 	}

@@ -1,11 +1,8 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -94,96 +91,4 @@ func commandFlags(c *cobra.Command, b build) func(...command) error {
 		fmt.Fprintf(c.OutOrStdout(), "the members are told; `policysync status` shows when they have obeyed\n")
 		return nil
 	}
-}
-
-func newCommands(b build) *cobra.Command {
-	c := &cobra.Command{
-		Use:     "commands -c FILE",
-		Short:   "List what the members have been told by commands, and still hold to",
-		Example: example("policysync commands -c policysync.yaml", "policysync commands -c policysync.yaml --json"),
-		Args:    cobra.NoArgs,
-	}
-	load := configFlag(c, b)
-	asJSON := c.Flags().Bool("json", false, "print JSON")
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := load()
-		if err != nil {
-			return err
-		}
-		all, err := app.ReadCommands(c.Context(), cfg, quiet())
-		if err != nil {
-			return err
-		}
-		if *asJSON {
-			return json.NewEncoder(c.OutOrStdout()).Encode(all)
-		}
-		return printCommands(c, all)
-	}
-	c.AddCommand(newCommandsCancel(b))
-	return c
-}
-
-func newCommandsCancel(b build) *cobra.Command {
-	c := &cobra.Command{
-		Use:   "cancel ID -c FILE",
-		Short: "Take a replay, a redrive or a push away that is not over",
-		Long: `Take a command away. Partitions that have not begun with a replay do not; those that
-have go on to its end, since nobody could tell any more what the target lacks. Of a
-redrive, what is under way is settled, and the other letters stay as they are.`,
-		Example: example("policysync commands cancel k3v9q2ab7x -c policysync.yaml"),
-		Args:    cobra.ExactArgs(1),
-	}
-	load := configFlag(c, b)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cfg, err := load()
-		if err != nil {
-			return err
-		}
-		found, err := app.CancelCommand(c.Context(), cfg, args[0], quiet())
-		if err == nil && !found {
-			err = fmt.Errorf("cancel %s: no such command stands; see `policysync commands`", args[0])
-		}
-		if err == nil {
-			fmt.Fprintln(c.OutOrStdout(), "taken away")
-		}
-		return err
-	}
-	return c
-}
-
-func printCommands(c *cobra.Command, all *app.Commands) error {
-	table := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "TARGET\tCOMMAND\tBY\tSINCE\tREASON")
-	line := func(target, what string, o control.Origin) {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", target, what, o.By, o.Time.Format(time.RFC3339), o.Reason)
-	}
-	for _, p := range all.Pauses {
-		line(p.Target, "paused", p.Origin)
-	}
-	for _, a := range all.Accepted {
-		line(a.Target, "dead letters accepted", a.Origin)
-	}
-	for _, r := range all.Replays {
-		done := 0
-		for _, p := range r.Parts {
-			if p.State == "done" {
-				done++
-			}
-		}
-		line(r.Target, fmt.Sprintf("replay %s: %d of %d partitions done", r.ID, done, len(r.Parts)), r.Origin)
-	}
-	for _, r := range all.Redrives {
-		sent := 0
-		for _, n := range r.Settled {
-			sent += n
-		}
-		line(orDash(r.Target), fmt.Sprintf("redrive %s: %d of %d dead letters settled", r.ID, sent, sent+r.Left), r.Origin)
-	}
-	for _, p := range all.Pushes {
-		line(p.Target, fmt.Sprintf("push %s of %s", p.ID, p.PolicyKey), p.Origin)
-	}
-	for _, problem := range all.Problems {
-		fmt.Fprintf(table, "not readable: %s\n", problem)
-	}
-	return table.Flush()
 }

@@ -2,11 +2,12 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,7 +42,8 @@ versions takes that without --allow-old-versions.`,
 	c.Flags().BoolVar(&q.Every, "every", false, "push each version, not only the newest of each policy")
 	c.Flags().BoolVar(&q.AllowOldVersions, "allow-old-versions", false, "push also what is older than what the target has")
 	reason := c.Flags().String("reason", "", "why, for those who read the logs")
-	dryRun := c.Flags().Bool("dry-run", false, "show what would be replayed, and do nothing")
+	dryRun := c.Flags().Bool("dry-run", false, "count what would be sent, and do nothing")
+	noWait := c.Flags().Bool("no-wait", false, "return when the replay is commanded")
 	asJSON := c.Flags().Bool("json", false, "print JSON, a line per change")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if q.Target == "" || q.From == "" {
@@ -65,16 +67,37 @@ versions takes that without --allow-old-versions.`,
 		if err != nil {
 			return err
 		}
-		r.ID, r.Origin = strings.ToLower(rand.Text()[:10]), app.Origin(*reason)
 		if *dryRun {
-			return showReplay(c, r, *asJSON)
+			gauge := newGauge(c)
+			counts, err := app.CountReplay(c.Context(), cfg, b.connectors, adm, r, gauge.records, quiet())
+			gauge.end()
+			if err != nil {
+				return err
+			}
+			return printCounts(c, r, counts, *asJSON)
 		}
+		r.ID, r.Origin = app.NewCommandID(), app.Origin(*reason)
 		at, err := app.StartReplay(c.Context(), cfg, adm, r)
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(c.ErrOrStderr(), "replay %s is commanded\n", r.ID)
-		if err := followReplay(c, adm, r, at, *asJSON); err != nil {
+		if *noWait {
+			return nil
+		}
+		gone, stop, err := app.Withdrawn(c.Context(), cfg, r, quiet())
+		if err != nil {
+			return err
+		}
+		defer stop()
+		if err := followReplay(c, adm, r, at, gone, *asJSON); err != nil {
+			return err
+		}
+		by, err := app.CancelledBy(c.Context(), cfg, r.ID, quiet())
+		if by != nil {
+			err = fmt.Errorf("replay %s was cancelled by %s", r.ID, by.By)
+		}
+		if err != nil {
 			return err
 		}
 		return app.FinishReplay(context.WithoutCancel(c.Context()), cfg, adm, r)
@@ -82,57 +105,83 @@ versions takes that without --allow-old-versions.`,
 	return c
 }
 
-// showReplay prints the ranges of a replay.
-func showReplay(c *cobra.Command, r *control.Replay, asJSON bool) error {
+// printCounts prints what a replay would send.
+func printCounts(c *cobra.Command, r *control.Replay, counts []app.ReplayCount, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(c.OutOrStdout()).Encode(r)
+		return printJSON(c, map[string]any{"target": r.Target, "every": r.Every, "partitions": counts})
 	}
-	for _, g := range r.Ranges {
-		to := "where the target is"
-		if g.To != nil {
-			to = fmt.Sprintf("%d (%d offsets)", *g.To, *g.To-g.From)
+	table := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "PARTITION\tFROM\tTO\tEVENTS\tPOLICIES")
+	for _, n := range counts {
+		events, policies := fmt.Sprintf("at most %d", n.To-n.From), "not counted"
+		if n.Events != nil {
+			events, policies = strconv.FormatInt(*n.Events, 10), strconv.FormatInt(*n.Policies, 10)
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%s/%d: from %d to %s\n", g.Topic, g.Partition, g.From, to)
+		fmt.Fprintf(table, "%s/%d\t%d\t%d\t%s\t%s\n", n.Topic, n.Partition, n.From, n.To, events, policies)
 	}
-	return nil
+	return table.Flush()
 }
 
-// followReplay prints how far a replay is whenever that has changed, until it is over.
-func followReplay(c *cobra.Command, adm *kafka.Admin, r *control.Replay, at int64, asJSON bool) error {
-	ticker := time.NewTicker(500 * time.Millisecond)
+// followReplay shows how far a replay is until it is over, by a bar on a terminal, else
+// by a line whenever that has changed.
+func followReplay(c *cobra.Command, adm *kafka.Admin, r *control.Replay, at int64, gone <-chan struct{}, asJSON bool) error {
+	gauge := newGauge(c)
+	defer gauge.end()
+	ticker := time.NewTicker(followEvery)
 	defer ticker.Stop()
+	most := map[string]int64{} // what was left of a partition when it was first seen
 	last := ""
-	for {
+	for withdrawn := false; ; {
 		parts, err := app.ReplayProgress(c.Context(), adm, r, at)
-		if err != nil {
+		if err != nil && c.Context().Err() == nil {
 			return err
 		}
-		done, left := 0, int64(0)
+		done, left, all := 0, int64(0), int64(0)
 		for _, p := range parts {
-			left += p.Left
-			if p.State == "done" {
+			where := fmt.Sprintf("%s/%d", p.Topic, p.Partition)
+			most[where] = max(most[where], p.Left, 1)
+			all += most[where]
+			switch p.State {
+			case "done":
 				done++
+			case "waiting":
+				left += most[where]
+			default:
+				left += min(p.Left, most[where])
 			}
 		}
-		line := fmt.Sprintf("%d of %d partitions done, %d offsets left in those that have begun", done, len(parts), left)
-		if asJSON {
+		switch {
+		case err != nil: // interrupted
+		case asJSON:
 			text, err := json.Marshal(parts)
 			if err != nil {
 				return err
 			}
-			line = string(text)
+			if string(text) != last {
+				last = string(text)
+				fmt.Fprintln(c.OutOrStdout(), last)
+			}
+		default:
+			gauge.show(all-left, all, fmt.Sprintf("%d of %d partitions done, %d offsets left in those that have begun", done, len(parts), begun(parts)))
 		}
-		if line != last {
-			fmt.Fprintln(c.OutOrStdout(), line)
-			last = line
-		}
-		if done == len(parts) {
+		if err == nil && (withdrawn || done == len(parts)) {
 			return nil
 		}
 		select {
 		case <-ticker.C:
+		case <-gone:
+			withdrawn = true
 		case <-c.Context().Done():
-			return fmt.Errorf("replay %s goes on without this command; `policysync commands` shows it: %w", r.ID, context.Cause(c.Context()))
+			return fmt.Errorf("replay %s goes on without this command: `policysync commands` shows it, `policysync commands cancel %s` ends it: %w",
+				r.ID, r.ID, context.Cause(c.Context()))
 		}
 	}
+}
+
+// begun is how many offsets are left in the partitions that have begun.
+func begun(parts []app.ReplayPart) (left int64) {
+	for _, p := range parts {
+		left += p.Left
+	}
+	return left
 }

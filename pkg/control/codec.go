@@ -11,7 +11,7 @@ import (
 // MaxID bounds the bytes of a command's id: commits carry it while a lane replays.
 const MaxID = 36
 
-var kinds = []Kind{KindPause, KindAccept, KindReplay, KindRedrive, KindPush}
+var kinds = []Kind{KindPause, KindAccept, KindReplay, KindRedrive, KindPush, KindDone}
 
 func key(kind Kind, name string) []byte { return []byte(string(kind) + "/" + name) }
 
@@ -79,6 +79,8 @@ func blank(kind Kind, name string) Record {
 		return &Redrive{ID: name}
 	case KindPush:
 		return &Push{ID: name}
+	case KindDone:
+		return &Done{ID: name}
 	}
 	return nil
 }

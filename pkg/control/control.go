@@ -34,6 +34,9 @@ const (
 	// KindPush is push/ID: the owner of the record's partition deletes it when it has
 	// obeyed.
 	KindPush Kind = "push"
+	// KindDone is done/ID: what somebody has done that no other record tells. Nobody obeys
+	// it; it stays.
+	KindDone Kind = "done"
 )
 
 // Origin says who gave a command, when and why.
@@ -43,7 +46,7 @@ type Origin struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
-// Record is one of [*Pause], [*Accept], [*Replay], [*Redrive] and [*Push].
+// Record is one of [*Pause], [*Accept], [*Replay], [*Redrive], [*Push] and [*Done].
 type Record interface {
 	// Key is the key of the record on the topic.
 	Key() []byte
@@ -146,3 +149,28 @@ type Push struct {
 
 // Key implements [Record].
 func (p *Push) Key() []byte { return key(KindPush, p.ID) }
+
+// Done tells who did what, for those who ask later.
+type Done struct {
+	ID string `json:"-"`
+	// What is one of the constants below.
+	What string `json:"what"`
+	// Target is the one that was forgotten or repaired, Command the id of the command that
+	// was cancelled or ends the idempotency keys of the repair, Letters are the dead letters
+	// that were discarded.
+	Target  string   `json:"target,omitempty"`
+	Command string   `json:"command,omitempty"`
+	Letters []string `json:"letters,omitempty"`
+	Origin
+}
+
+// What is done.
+const (
+	DoneCancel  = "cancel"
+	DoneDiscard = "discard"
+	DoneForget  = "forget"
+	DoneRepair  = "repair"
+)
+
+// Key implements [Record].
+func (d *Done) Key() []byte { return key(KindDone, d.ID) }

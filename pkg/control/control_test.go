@@ -57,6 +57,18 @@ func TestFormat(t *testing.T) {
 			&Push{ID: "k3v9q2", Target: "api", PolicyKey: "P-1", Topic: "policies", Partition: 1, Offset: 42, Origin: origin}, "push/k3v9q2",
 			`{"target":"api","key":"P-1","topic":"policies","partition":1,"offset":42,"by":"ana@ops-1","time":"2026-11-24T08:00:00Z","reason":"migration"}`,
 		},
+		{
+			&Done{ID: "k3v9q2", What: DoneCancel, Command: "x7", Origin: origin}, "done/k3v9q2",
+			`{"what":"cancel","command":"x7","by":"ana@ops-1","time":"2026-11-24T08:00:00Z","reason":"migration"}`,
+		},
+		{
+			&Done{ID: "k3v9q2", What: DoneForget, Target: "api", Origin: origin}, "done/k3v9q2",
+			`{"what":"forget","target":"api","by":"ana@ops-1","time":"2026-11-24T08:00:00Z","reason":"migration"}`,
+		},
+		{
+			&Done{ID: "k3v9q2", What: DoneDiscard, Letters: []string{"0102/3/42/api"}, Origin: origin}, "done/k3v9q2",
+			`{"what":"discard","letters":["0102/3/42/api"],"by":"ana@ops-1","time":"2026-11-24T08:00:00Z","reason":"migration"}`,
+		},
 	} {
 		t.Run(row.key, func(t *testing.T) {
 			t.Parallel()
