@@ -165,9 +165,10 @@ func (r *restoring) forget(ctx context.Context) error {
 	r.base = min(r.base, cut)
 	for name, l := range r.saved {
 		from := cut
-		if r.engine.conflates(name) {
+		if !r.engine.pushesEvery(name) {
 			// A version that still waited may be gone, and those that it replaced have
-			// settled: nobody knows any more where they are.
+			// settled: nobody knows any more where they are. So it may be with a target
+			// that the config lacks.
 			from = r.LogStart
 		}
 		if to := l.Cursor.Highest(); to > from {
@@ -181,9 +182,9 @@ func (r *restoring) forget(ctx context.Context) error {
 	return nil
 }
 
-// conflates reports whether the target of this name has `deliver: latest`.
-func (e *Engine) conflates(name string) bool {
-	return slices.ContainsFunc(e.Targets, func(t *Target) bool { return t.name == name && t.latest })
+// pushesEvery reports whether the target of this name is one that has `deliver: every`.
+func (e *Engine) pushesEvery(name string) bool {
+	return slices.ContainsFunc(e.Targets, func(t *Target) bool { return t.name == name && !t.latest })
 }
 
 // cut returns the offset up to which the log is the one that was settled to highest:

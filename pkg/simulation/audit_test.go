@@ -4,6 +4,7 @@ package simulation
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -139,7 +140,7 @@ func (w *service) claimed(r kmsg.Request) (kmsg.Response, error, bool) {
 			where := fmt.Sprintf("commit of %d/%d", p.Partition, p.Offset)
 			w.note("%s comes", where)
 			for _, l := range w.decoded(where, int(p.Partition), p.Offset, *p.Metadata) {
-				w.check.checkCursor(where, l.Name, int(p.Partition), l.Cursor)
+				w.check.checkCursor(where, l.Name, int(p.Partition), l.Cursor, math.MaxInt64)
 				w.claims = append(w.claims, claim{time.Now(), where, int(p.Partition), l})
 			}
 		}

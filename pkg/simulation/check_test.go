@@ -3,10 +3,13 @@ package simulation
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/checkpoint"
+	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
 )
 
@@ -34,8 +37,16 @@ func (c *checker) settled(target string, partition int, offset int64) bool {
 		return false
 	}
 	e, t := log.entries[offset], l.at(offset)
-	return e == nil || offset < l.owed || t.acked || t.lettered || t.reported || !c.wanted(e, target) && !c.garbage(e) ||
+	return e == nil || offset < l.owed || t.acked || t.lettered || t.reported || t.excused || !c.wanted(e, target) && !c.garbage(e) ||
 		c.superseded(target, log, e)
+}
+
+// of is what is known of a record for a target. Of one that was cut away nobody keeps it.
+func (c *checker) of(target string, p event.Position) *truth {
+	if !c.logs[p.Partition].has(p) {
+		return new(truth)
+	}
+	return c.ledgers[target][p.Partition].at(p.Offset)
 }
 
 // wanted reports whether a record is one that the target is pushed.
@@ -53,57 +64,19 @@ func (c *checker) superseded(target string, log *partitionLog, r *event.Record) 
 		})
 }
 
-// assigned begins a tenure: it works out by itself where each target must begin.
-func (c *checker) assigned(t *tenure) {
-	s := t.seat
-	base := s.offset
-	if base < 0 {
-		base = s.log.start
-	}
-	now := base
-	t.given = &checkpoint.Checkpoint{}
-	if s.meta != "" {
-		cp, err := checkpoint.Decode(s.meta, s.offset, s.log.topicID)
-		if err != nil {
-			c.fail("commit of partition %d does not decode: %v", s.log.id, err)
-			return
-		}
-		t.given = cp
-	}
-	for _, lane := range t.given.Lanes {
-		now = max(now, lane.Cursor.Next())
-	}
-	for target := range t.targets {
-		if t.lane(target) == nil {
-			c.ledgers[target][s.log.id].owed = now
-		}
-	}
-}
-
-// lane returns what the tenure was given of a target, nil if nothing.
-func (t *tenure) lane(target string) *checkpoint.Lane {
-	i := slices.IndexFunc(t.given.Lanes, func(l checkpoint.Lane) bool { return l.Name == target })
-	if i < 0 {
-		return nil
-	}
-	return &t.given.Lanes[i]
-}
-
 // attempt begins a push. Before holds what the same batch carries before it.
-func (c *checker) attempt(t *tenure, target, id string, key string, offset int64, before map[int64]bool) {
-	partition := t.seat.log.id
+func (c *checker) attempt(t *tenure, target string, d *connector.Delivery, before map[int64]bool) {
+	log, partition, offset, key := t.seat.log, t.seat.log.id, d.Event.Offset, d.Key
 	where := fmt.Sprintf("push of %d/%d to %.8s", partition, offset, target)
-	e := t.seat.log.entries[offset]
+	tr := c.of(target, d.Event.Position)
 	switch {
 	case t.over:
 		c.fail("%s: the partition was let go", where)
-	case !t.drained.IsZero() && time.Now().After(t.drained) && !c.ledgers[target][partition].at(offset).split:
+	case !t.drained.IsZero() && time.Now().After(t.drained) && !tr.split && log.has(d.Event.Position):
 		c.fail("%s: it began after the drain did", where)
-	case e != nil && !c.wanted(e, target):
-		c.fail("%s: the target does not want it", where)
 	}
-	if want := fmt.Sprintf("%s/%d/%d/%s", t.seat.log.topicID, partition, offset, target); id != want {
-		c.fail("%s: idempotency key is %s", where, id)
+	if want := fmt.Sprintf("%s/%d/%d/%s", t.topicID, partition, offset, target); d.ID != want {
+		c.fail("%s: idempotency key is %s", where, d.ID)
 	}
 	if lane := t.lane(target); lane != nil && lane.Cursor.Settled(offset) {
 		c.fail("%s: it had settled in the commit that the process began with", where)
@@ -115,36 +88,52 @@ func (c *checker) attempt(t *tenure, target, id string, key string, offset int64
 	if newest, ok := t.newest[f]; ok && newest > offset {
 		c.fail("%s: %d of the same key has settled", where, newest)
 	}
-	if e != nil && e.Key != nil {
-		for at := offset - 1; at >= t.seat.log.start; at-- {
-			p := t.seat.log.entries[at]
-			if p == nil || string(p.Key) != string(e.Key) {
-				continue
-			}
-			if !before[at] && !c.settled(target, partition, at) {
-				c.fail("%s: %d of the same key has not settled", where, at)
-			}
-			break
-		}
-	}
 	t.flying[f] = offset
-	c.ledgers[target][partition].at(offset).tries++
+	tr.tries++
+	switch {
+	case log.has(d.Event.Position):
+		c.turn(where, target, log, offset, before)
+	case offset < log.since(t.cuts):
+		c.fail("%s: the log never had that record", where)
+	}
+}
+
+// turn checks that a target wants a record, and that its turn has come.
+func (c *checker) turn(where, target string, log *partitionLog, offset int64, before map[int64]bool) {
+	e := log.entries[offset]
+	if e == nil {
+		return
+	}
+	if !c.wanted(e, target) {
+		c.fail("%s: the target does not want it", where)
+	}
+	for at := offset - 1; e.Key != nil && at >= log.start; at-- {
+		p := log.entries[at]
+		if p == nil || string(p.Key) != string(e.Key) {
+			continue
+		}
+		if !before[at] && !c.settled(target, log.id, at) {
+			c.fail("%s: %d of the same key has not settled", where, at)
+		}
+		return
+	}
 }
 
 // applied notes that the external system took a push. A push that is not learnt is
 // one whose outcome no owner of the partition will ever know: only such a one may
 // come late. And so may one that was superseded, after a restart that knows of no push
 // of a newer one.
-func (c *checker) applied(t *tenure, target, key string, offset int64) {
-	partition := t.seat.log.id
-	l := c.ledgers[target][partition]
-	tr := l.at(offset)
+func (c *checker) applied(t *tenure, target, key string, p event.Position) {
+	if !t.seat.log.has(p) {
+		return
+	}
+	l, tr, offset := c.ledgers[target][p.Partition], c.of(target, p), p.Offset
 	forgotten := func(newest int64) bool {
 		lane := t.lane(target)
 		return c.plans[c.targets[target]].latest() && (lane == nil || !lane.Cursor.Settled(newest))
 	}
 	if newest, ok := l.first[key]; ok && newest > offset && !tr.applied && !tr.lettered && !forgotten(newest) {
-		c.fail("push of %d/%d to %.8s arrived after %d of the same key", partition, offset, target, newest)
+		c.fail("push of %d/%d to %.8s arrived after %d of the same key", p.Partition, offset, target, newest)
 	}
 	tr.applied = true
 	l.first[key] = max(l.first[key], offset)
@@ -152,20 +141,20 @@ func (c *checker) applied(t *tenure, target, key string, offset int64) {
 }
 
 // answered ends a push: well, or not.
-func (c *checker) answered(t *tenure, target, key string, offset int64, err error, now time.Time) {
+func (c *checker) answered(t *tenure, target, key string, p event.Position, err error, now time.Time) {
 	f := flight{target, key}
-	if t.flying[f] == offset {
+	if t.flying[f] == p.Offset {
 		delete(t.flying, f)
 	}
-	tr := c.ledgers[target][t.seat.log.id].at(offset)
+	tr := c.of(target, p)
 	if err != nil {
 		tr.failures++
 		return
 	}
 	tr.acked = true
-	t.newest[f] = max(t.newest[f], offset)
+	t.newest[f] = max(t.newest[f], p.Offset)
 	if !tr.split {
-		t.acked[target] = append(t.acked[target], learnt{offset, now})
+		t.acked[target] = append(t.acked[target], learnt{p.Offset, now})
 	}
 }
 
@@ -177,18 +166,19 @@ func (c *checker) committed(t *tenure, taken time.Time, offset int64, meta strin
 	if len(meta) > checkpoint.DefaultLimit {
 		c.fail("%s: metadata of %d characters", where, len(meta))
 	}
-	cp, err := checkpoint.Decode(meta, offset, t.seat.log.topicID)
+	cp, err := checkpoint.Decode(meta, offset, t.topicID)
 	if err != nil {
 		c.fail("%s: %v", where, err)
 		return
 	}
+	cut := t.seat.log.since(t.cuts)
 	lanes := map[string]checkpoint.Lane{}
 	for _, l := range cp.Lanes {
 		lanes[l.Name] = l
 		if t.targets[l.Name] && l.Cursor.Next() < offset {
 			c.fail("%s: %.8s has come to %d only", where, l.Name, l.Cursor.Next())
 		}
-		c.checkCursor(where, l.Name, partition, l.Cursor)
+		c.checkCursor(where, l.Name, partition, l.Cursor, cut)
 	}
 	for target := range t.targets {
 		lane, ok := lanes[target]
@@ -214,27 +204,36 @@ func (c *checker) committed(t *tenure, taken time.Time, offset int64, meta strin
 	}
 }
 
-// checkCursor fails if a cursor claims more than is true.
-func (c *checker) checkCursor(where, target string, partition int, cursor *checkpoint.Cursor) {
+// checkCursor fails if a cursor claims more than is true. What it claims of the log above
+// a cut, which its process does not know of yet, is for whoever begins with it.
+func (c *checker) checkCursor(where, target string, partition int, cursor *checkpoint.Cursor, cut int64) {
 	log := c.logs[partition]
-	if highest := cursor.Highest(); highest > log.end() {
+	highest := min(cursor.Highest(), cut)
+	switch {
+	case highest > log.end():
 		c.fail("%s: %.8s has come to %d, beyond the log", where, target, highest)
 		return
+	case cut < math.MaxInt64 && c.plans[c.targets[target]].latest():
+		return // nor does it know that the newer version is gone
 	}
 	l := c.ledgers[target][partition]
-	for offset := l.checked; offset < cursor.Highest(); offset++ {
+	for offset := l.checked; offset < highest; offset++ {
 		if cursor.Settled(offset) && !c.settled(target, partition, offset) {
 			c.fail("%s: %d has not settled for %.8s", where, offset, target)
 		} else if cursor.Settled(offset) {
 			c.proven(where, target, partition, offset)
 		}
 	}
-	l.checked = max(l.checked, cursor.Next())
+	l.checked = max(l.checked, min(cursor.Next(), cut))
 }
 
 // letter checks that a dead letter has its reason. It is acked if the process learns
 // that the broker has it.
-func (c *checker) letter(partition int, offset int64, target, class string, attempts int, acked bool) {
+func (c *checker) letter(p event.Position, target, class string, attempts int, acked bool) {
+	if !c.logs[p.Partition].has(p) {
+		return
+	}
+	partition, offset := int(p.Partition), p.Offset
 	e := c.logs[partition].entries[offset]
 	where := fmt.Sprintf("dead letter of %d/%d for %q", partition, offset, target)
 	if target == "" {
@@ -293,6 +292,15 @@ func (c *checker) nameless(partition int) {
 			c.fail("dead letter of %d/%d is lost: it names a target that nobody has", partition, offset)
 		}
 	}
+}
+
+// cut is told that a log was cut, or made anew.
+func (c *checker) cut(log *partitionLog) {
+	at := log.cuts[len(log.cuts)-1]
+	for _, ls := range c.ledgers {
+		ls[log.id].cut(log, at)
+	}
+	maps.DeleteFunc(c.named, func(p place, _ bool) bool { return p.partition == log.id && p.offset >= at })
 }
 
 // reset makes everything from an offset on owed again, and nothing below it.

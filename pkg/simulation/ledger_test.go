@@ -1,9 +1,11 @@
 package simulation
 
 import (
+	"maps"
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/checkpoint"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // truth is what is known from outside of one offset for one target. The service has
@@ -15,6 +17,7 @@ type truth struct {
 	denied   bool // the target answered that it never will take it
 	split    bool // its batch was split: it lands when all parts of the batch have
 	applied  bool // by a push whose outcome was learnt
+	excused  bool // the version that replaced it was cut away before anyone could notice
 	tries    int
 	failures int
 }
@@ -42,10 +45,26 @@ func newLedger() *ledger {
 	return &ledger{first: map[string]int64{}, last: map[string]int64{}}
 }
 
+// cut forgets what lies at an offset of the log and above.
+func (l *ledger) cut(log *partitionLog, at int64) {
+	l.offsets = l.offsets[:min(at, int64(len(l.offsets)))]
+	l.checked, l.owed = min(l.checked, at), min(l.owed, at)
+	maps.DeleteFunc(l.last, func(_ string, offset int64) bool { return offset >= at })
+	clear(l.first)
+	for offset := range int64(len(l.offsets)) {
+		if r := log.written[offset]; r != nil && r.Key != nil && l.offsets[offset].applied {
+			l.first[string(r.Key)] = offset
+		}
+	}
+}
+
 // tenure is one assignment of a partition to a process, as the checker sees it.
 type tenure struct {
 	seat    *seat
 	fence   int
+	topicID event.TopicID
+	cuts    int             // of the log that it knows of
+	highest int64           // all that had settled when it began is below
 	targets map[string]bool // of the process's config
 	given   *checkpoint.Checkpoint
 	drained time.Time // when the drain began, which only the splits of a batch outlive

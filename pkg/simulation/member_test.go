@@ -173,7 +173,7 @@ func (m *member) Write(ctx context.Context, l deadletter.Letter, r *event.Record
 	err := m.letters.Write(ctx, l, r)
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
-	m.w.check.letter(int(r.Partition), r.Offset, l.Target, l.Class, l.Attempts, err == nil)
+	m.w.check.letter(r.Position, l.Target, l.Class, l.Attempts, err == nil)
 	m.w.note("letter of %d/%d for %s, %s: %v", r.Partition, r.Offset, l.Target, l.Class, err)
 	return err
 }

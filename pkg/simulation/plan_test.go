@@ -25,6 +25,7 @@ type targetPlan struct {
 	name     string
 	settings delivery.Settings
 	kind     batching
+	added    time.Duration // until then no config has it
 }
 
 // batching is what the connector of a target can do.
@@ -56,6 +57,8 @@ const (
 	compact                  // partition who
 	retain                   // partition who loses the first n percent of its log
 	elect                    // partition who has a new leader
+	cut                      // partition who has one that lacks up to half of the log
+	recreate                 // the topic is deleted and made anew
 	mood                     // target who behaves in the n-th manner, for a while
 	crash                    // member who, back after a while, without the targets of mask n
 	restart                  // the same, in good order
@@ -71,7 +74,7 @@ const (
 
 func (a action) String() string {
 	return [...]string{
-		"publish", "mark", "compact", "retain", "elect", "mood", "crash", "restart", "stall", "rotate",
+		"publish", "mark", "compact", "retain", "elect", "cut", "recreate", "mood", "crash", "restart", "stall", "rotate",
 		"no letters", "no commits", "no registry", "no receipts", "reset",
 	}[a]
 }
@@ -120,7 +123,7 @@ func planOf(s seed) *plan {
 		switch st.do {
 		case publish:
 			st.who, st.n = d.next(p.partitions), 1+d.next(oneOf(d, 3, 20, 60))
-		case mark, compact, retain, elect:
+		case mark, compact, retain, elect, cut:
 			st.who = d.next(p.partitions)
 		case mood:
 			st.who, st.n = d.next(len(p.targets)), d.next(int(manners))
@@ -132,7 +135,7 @@ func planOf(s seed) *plan {
 			if d.next(3) > 0 {
 				st.n = 0 // with all targets
 			}
-		case reset:
+		case reset, recreate:
 			if d.next(4) > 0 {
 				st.do = rotate
 			}
@@ -158,7 +161,8 @@ func roomFor(n int) int {
 }
 
 func targetOf(d *source, name string) targetPlan {
-	t := targetPlan{name: name, kind: batching(d.next(5)), settings: delivery.Settings{
+	t := targetPlan{name: name, kind: batching(d.next(5)), added: oneOf(d, 0, 0, d.pause(time.Minute)), settings: delivery.Settings{
+		Start:       oneOf(d, delivery.Start{}, delivery.Start{Earliest: true}, delivery.Start{At: time.Now().Add(d.pause(time.Minute))}),
 		Deliver:     oneOf(d, "every", "every", "latest"),
 		Concurrency: oneOf(d, 1, 3, 32),
 		Timeout:     oneOf(d, time.Second, 3*time.Second),

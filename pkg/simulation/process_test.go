@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/delivery"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // process is one life of a member: from its start until it stops or crashes.
@@ -41,9 +42,20 @@ type process struct {
 type holding struct {
 	*tenure
 
+	// begun is closed when part and live are set.
+	begun     chan struct{}
 	part      *delivery.Partition
 	live      *feed
 	releasing bool
+}
+
+func (h *holding) hasBegun() bool {
+	select {
+	case <-h.begun:
+		return true
+	default:
+		return false
+	}
 }
 
 func (w *world) start(member, without int) {
@@ -55,7 +67,7 @@ func (w *world) start(member, without int) {
 	log := slog.New(&ear{level: slog.LevelError, heard: p.heard})
 	var targets []*delivery.Target
 	for i, s := range w.systems {
-		if without&(1<<i) != 0 && len(w.systems) > 1 {
+		if i > 0 && (without&(1<<i) != 0 || time.Since(w.began) < s.plan.added && !w.healed) {
 			continue
 		}
 		p.config = append(p.config, i)
@@ -80,77 +92,132 @@ func (p *process) assign(s *seat) {
 	w := p.w
 	w.mu.Lock()
 	t := &tenure{
-		seat: s, fence: s.fence, targets: map[string]bool{}, flying: map[flight]int64{}, newest: map[flight]int64{},
+		seat: s, fence: s.fence, topicID: s.log.topicID, cuts: len(s.log.cuts), targets: map[string]bool{}, flying: map[flight]int64{}, newest: map[flight]int64{},
 		acked: map[string][]learnt{},
 	}
 	for _, i := range p.config {
 		t.targets[w.systems[i].plan.name] = true
 	}
-	w.check.assigned(t)
+	added := s.offset < 0 && slices.ContainsFunc(w.seats, func(s *seat) bool { return s.offset >= 0 })
+	w.check.assigned(t, added)
 	given := delivery.Assignment{
 		Topic: topic, TopicID: s.log.topicID, Partition: int32(s.log.id), Committed: s.offset, Metadata: s.meta,
-		LogStart: s.log.start, LogEnd: s.log.end(), EndEpoch: s.log.epoch,
+		LogStart: s.log.start, LogEnd: s.log.end(), EndEpoch: s.log.epoch, Added: added,
 	}
-	h := &holding{tenure: t}
+	h := &holding{tenure: t, begun: make(chan struct{})}
 	p.tenures[s.log.id], p.holds[s.log.id] = t, h
 	w.note("member %d life %d is assigned partition %d from %d, fence %d", p.member, p.life, s.log.id, s.offset, s.fence)
 	w.mu.Unlock()
-	src := origin{h, make(chan struct{})}
-	part, err := p.engine.Assign(context.Background(), given, src)
+	part, err := p.engine.Assign(context.Background(), given, origin{p, h})
 	if err != nil {
-		panic(err) // src gives none
+		panic(err) // origin gives none
 	}
 	h.part = part
-	from, _ := part.Start()
-	h.live = w.read(s.log.id, from, part.Take)
-	close(src.ready)
+	from := event.Position{Topic: topic, TopicID: t.topicID, Partition: int32(s.log.id)}
+	from.Offset, from.LeaderEpoch = part.Start()
+	h.live = w.read(t, from, part.Take, part.Diverge)
+	close(h.begun)
 }
 
-// origin is what a Partition may ask. No log of the simulation is ever cut.
+// origin is what a Partition may ask.
 type origin struct {
-	h     *holding
-	ready chan struct{}
+	p *process
+	h *holding
 }
 
 // EpochEnd implements [delivery.Source].
-func (origin) EpochEnd(context.Context, int32) (int64, error) { return math.MaxInt64, nil }
+func (o origin) EpochEnd(_ context.Context, epoch int32) (int64, error) {
+	o.p.w.mu.Lock()
+	defer o.p.w.mu.Unlock()
+	return o.h.seat.log.epochEnd(epoch), nil
+}
 
 // OffsetAt implements [delivery.Source].
-func (origin) OffsetAt(context.Context, time.Time) (int64, error) {
-	panic("no target starts at a time")
+func (o origin) OffsetAt(_ context.Context, at time.Time) (int64, error) {
+	o.p.w.mu.Lock()
+	defer o.p.w.mu.Unlock()
+	return o.h.seat.log.offsetAt(at), nil
 }
 
 // Resume implements [delivery.Source].
-func (o origin) Resume() { <-o.ready; o.h.live.Resume() }
+func (o origin) Resume() {
+	<-o.h.begun
+	o.h.live.Resume()
+}
 
 // Diverged implements [delivery.Source].
-func (origin) Diverged(cause error) { panic(cause) }
+func (o origin) Diverged(cause error) {
+	w := o.p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note("member %d life %d finds partition %d another: %v", o.p.member, o.p.life, o.h.seat.log.id, cause)
+	if !o.h.releasing {
+		o.h.releasing = true
+		o.p.releases.Go(func() { o.p.restart(o.h, errors.Is(cause, errAnotherTopic)) })
+	}
+}
 
 // owns reports whether a tenure of the process is the present one. World.mu is held.
 func (p *process) owns(t *tenure) bool { return t.seat.owner == p && t.seat.fence == t.fence }
 
 // release lets a partition go: in good order and with a last commit, or at once.
 func (p *process) release(h *holding, orderly bool) {
-	h.live.Close()
+	p.drain(h, orderly)
 	if orderly {
-		p.w.mu.Lock()
-		h.drained = time.Now()
-		p.w.mu.Unlock()
-		h.part.Drain(draining)
 		p.commit([]*holding{h})
-	} else {
-		h.part.Abort()
 	}
-	w := p.w
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	p.letGo(h)
+}
+
+// drain ends what the process does for a partition: in good order, or at once.
+func (p *process) drain(h *holding, orderly bool) {
+	<-h.begun
+	h.live.Close()
+	if !orderly {
+		h.part.Abort()
+		return
+	}
+	p.w.mu.Lock()
+	h.drained = time.Now()
+	p.w.mu.Unlock()
+	h.part.Drain(draining)
+}
+
+// letGo gives a partition back to the group, if it is the process's still. World.mu is held.
+func (p *process) letGo(h *holding) {
 	h.over = true
 	delete(p.holds, h.seat.log.id)
-	if orderly && p.owns(h.tenure) && !p.dead {
+	if p.owns(h.tenure) && !p.dead && !h.drained.IsZero() {
 		h.seat.owner, h.seat.moving = nil, false
 		h.seat.fence++
 	}
-	w.note("member %d life %d has released partition %d, orderly %v", p.member, p.life, h.seat.log.id, orderly)
+	p.w.note("member %d life %d has released partition %d", p.member, p.life, h.seat.log.id)
+}
+
+// restart begins a partition again whose log was cut, with what has settled and is
+// committed; of a topic that is another now the group knows best.
+func (p *process) restart(h *holding, another bool) {
+	p.drain(h, true)
+	for again := !another; again; {
+		p.commit([]*holding{h})
+		p.w.mu.Lock()
+		again = h.part.Dirty() && p.owns(h.tenure) && !p.dead && !p.stopping
+		p.w.mu.Unlock()
+		if again {
+			<-time.After(time.Second)
+		}
+	}
+	p.w.mu.Lock()
+	goesOn := !another && p.owns(h.tenure) && !p.stopping && !h.part.Dirty()
+	if h.over = true; !goesOn {
+		p.letGo(h)
+	}
+	p.w.mu.Unlock()
+	if goesOn {
+		p.assign(h.seat)
+	}
 }
 
 // releaseSoon begins to release a partition. World.mu is held.
@@ -172,14 +239,17 @@ func (p *process) end(orderly bool) {
 	close(p.stop)
 	w.ends.Go(func() {
 		p.running.Wait()
-		w.mu.Lock()
-		for id := range w.logs {
-			if h := p.holds[id]; h != nil && !h.releasing {
-				p.releaseSoon(h, orderly)
+		for left := true; left; { // what begins again meanwhile is released then
+			w.mu.Lock()
+			for id := range w.logs {
+				if h := p.holds[id]; h != nil && !h.releasing {
+					p.releaseSoon(h, orderly)
+				}
 			}
+			left = len(p.holds) > 0
+			w.mu.Unlock()
+			p.releases.Wait()
 		}
-		w.mu.Unlock()
-		p.releases.Wait()
 		err := p.engine.Close(context.Background())
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -211,7 +281,7 @@ func (p *process) commitLoop() {
 		p.w.mu.Lock()
 		var dirty []*holding
 		for id := range p.w.logs {
-			if h := p.holds[id]; h != nil && !h.releasing && h.part != nil && h.part.Dirty() {
+			if h := p.holds[id]; h != nil && !h.releasing && h.hasBegun() && h.part.Dirty() {
 				dirty = append(dirty, h)
 			}
 		}
@@ -251,7 +321,7 @@ func (p *process) commit(hs []*holding) {
 			err = errNoAnswer
 		} else {
 			w.check.committed(h.tenure, taken, c.Offset, c.Metadata)
-			h.seat.offset, h.seat.meta = c.Offset, c.Metadata
+			h.seat.offset, h.seat.meta, h.seat.cuts = c.Offset, c.Metadata, h.cuts
 			if lost {
 				err = errNoAnswer
 			}
@@ -269,6 +339,9 @@ func (p *process) commit(hs []*holding) {
 func (p *process) heard(text string, said map[string]slog.Value) {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
+	if id, ok := said["partition"]; ok && p.tenures[int(id.Int64())].topicID != p.w.logs[id.Int64()].topicID {
+		return // it tells of the topic before
+	}
 	if !p.dead {
 		p.w.check.heard(text, said)
 	}
@@ -280,7 +353,7 @@ func (p *process) cutOff() bool { return p.dead }
 // begin implements [life].
 func (p *process) begin(target string, d *connector.Delivery, before map[int64]bool) attempt {
 	t := p.tenures[int(d.Event.Partition)]
-	p.w.check.attempt(t, target, d.ID, d.Key, d.Event.Offset, before)
+	p.w.check.attempt(t, target, d, before)
 	if !p.owns(t) {
 		p.w.check.fail("push of %d/%d to %.8s: the session had run out", d.Event.Partition, d.Event.Offset, target)
 	}
@@ -298,10 +371,10 @@ type try struct {
 
 func (t *try) applied() {
 	if t.p.owns(t.tenure) { // else no owner of the partition will ever know
-		t.p.w.check.applied(t.tenure, t.target, t.d.Key, t.d.Event.Offset)
+		t.p.w.check.applied(t.tenure, t.target, t.d.Key, t.d.Event.Position)
 	}
 }
 
 func (t *try) answered(err error) {
-	t.p.w.check.answered(t.tenure, t.target, t.d.Key, t.d.Event.Offset, err, time.Now())
+	t.p.w.check.answered(t.tenure, t.target, t.d.Key, t.d.Event.Position, err, time.Now())
 }

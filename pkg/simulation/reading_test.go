@@ -16,36 +16,63 @@ import (
 type feed struct {
 	w       *world
 	log     *partitionLog
+	live    *tenure // whose live feed it is, nil if it is to catch up
 	take    func(records []*event.Record, start, end int64) bool
+	diverge func(cause error)
 	cancel  context.CancelFunc
 	resumed chan struct{}
 	done    chan struct{}
 }
 
-func (w *world) read(partition int, from int64, take func([]*event.Record, int64, int64) bool) *feed {
+func (w *world) read(live *tenure, from event.Position, take func([]*event.Record, int64, int64) bool, diverge func(error)) *feed {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &feed{
-		w: w, log: w.logs[partition], take: take, cancel: cancel, resumed: make(chan struct{}, 1), done: make(chan struct{}),
+		w: w, log: w.logs[from.Partition], live: live, take: take, diverge: diverge, cancel: cancel,
+		resumed: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	go f.run(ctx, from)
 	return f
 }
 
-func (f *feed) run(ctx context.Context, next int64) {
+var (
+	errAnotherTopic = errors.New("unknown topic id")
+	errCut          = errors.New("data loss")
+)
+
+// fetch returns the next records after those that were read, and where to go on. It asks
+// each new leader first whether its log is the one that was read (KIP-320).
+func (f *feed) fetch(read event.Position, n int) (records []*event.Record, next event.Position, err error) {
+	switch next = read; {
+	case f.log.topicID != read.TopicID:
+		return nil, read, errAnotherTopic
+	case f.log.end() < read.Offset, read.LeaderEpoch >= 0 && f.log.epochEnd(read.LeaderEpoch) < read.Offset:
+		return nil, read, errCut
+	}
+	if f.live != nil && f.live.highest <= f.log.since(f.live.cuts) { // nothing of the tenure is cut away
+		f.live.cuts = len(f.log.cuts)
+	}
+	if records, next.Offset = f.log.fetch(read.Offset, n); next.Offset > read.Offset {
+		next.LeaderEpoch = f.log.epochOf(next.Offset - 1)
+	}
+	return records, next, nil
+}
+
+func (f *feed) run(ctx context.Context, next event.Position) {
 	defer close(f.done)
 	for turn := 0; ctx.Err() == nil; turn++ {
-		pick := func(of, part int) int { return f.w.below(of, forFeed, f.log.id, int(next), turn, part) }
-		if turn == 0 && pick(4, 0) == 0 {
-			next = max(0, next-3) // a client may give the beginning of a batch
-		}
+		pick := func(of, part int) int { return f.w.below(of, forFeed, f.log.id, int(next.Offset), turn, part) }
 		f.w.mu.Lock()
-		records, to := f.log.fetch(next, 1+pick(20, 1))
-		start, end, grown := f.log.start, f.log.end(), f.log.grown
+		records, to, err := f.fetch(next, 1+pick(20, 1))
+		start, end, news := f.log.start, f.log.end(), f.log.news
 		f.w.mu.Unlock()
+		if err != nil {
+			f.diverge(err)
+			return
+		}
 		next = to
 		var waits <-chan struct{}
 		if len(records) > 0 {
-			wait(ctx, f.w.upTo(5*time.Millisecond, forFeed, f.log.id, int(next), turn, 2))
+			wait(ctx, f.w.upTo(5*time.Millisecond, forFeed, f.log.id, int(next.Offset), turn, 2))
 			if ctx.Err() != nil {
 				return
 			}
@@ -53,8 +80,8 @@ func (f *feed) run(ctx context.Context, next int64) {
 				continue
 			}
 			waits = f.resumed
-		} else if next == end {
-			waits = grown
+		} else if next.Offset == end {
+			waits = news
 		}
 		if waits != nil {
 			select {
@@ -92,7 +119,7 @@ func (f *feed) Close() {
 }
 
 // Open implements [delivery.Feeds].
-func (p *process) Open(_ string, from event.Position, take func([]*event.Record, int64, int64) bool, _ func(error)) (delivery.Feed, error) {
+func (p *process) Open(_ string, from event.Position, take func([]*event.Record, int64, int64) bool, diverge func(error)) (delivery.Feed, error) {
 	p.w.mu.Lock()
 	p.opened++
 	refused := p.w.oneIn(8, forFeed, p.member, p.life, p.opened)
@@ -100,7 +127,7 @@ func (p *process) Open(_ string, from event.Position, take func([]*event.Record,
 	if refused {
 		return nil, errors.New("connection refused")
 	}
-	return p.w.read(int(from.Partition), from.Offset, take), nil
+	return p.w.read(nil, from, take, diverge), nil
 }
 
 // reader is what a process makes of records.
@@ -154,7 +181,7 @@ func (p *process) Write(ctx context.Context, l deadletter.Letter, r *event.Recor
 	away := time.Now().Before(w.lettersBack)
 	acked := !away && !p.dead && ctx.Err() == nil
 	if acked || w.oneIn(2, forLetter, n) && !p.dead { // else the answer, or the letter, is lost
-		w.check.letter(int(r.Partition), r.Offset, l.Target, l.Class, l.Attempts, acked)
+		w.check.letter(r.Position, l.Target, l.Class, l.Attempts, acked)
 		w.note("letter of %d/%d for %.8s, %s, acked %v", r.Partition, r.Offset, l.Target, l.Class, acked)
 	}
 	switch {

@@ -43,7 +43,7 @@ func newStage(p *plan, metrics *telemetry.Metrics, tracer *telemetry.Tracer) *st
 		seed: p.seed, targets: map[string]int{}, plans: p.targets, ledgers: map[string][]*ledger{}, named: map[place]bool{},
 	}
 	for i := range p.partitions {
-		s.logs = append(s.logs, &partitionLog{seed: p.seed, id: i, topicID: event.TopicID{7, 7}, grown: make(chan struct{})})
+		s.logs = append(s.logs, &partitionLog{seed: p.seed, id: i, topicID: event.TopicID{7, 7}, terms: []term{{}}, gone: map[string]bool{}, news: make(chan struct{})})
 	}
 	s.check.logs = s.logs
 	for i, t := range p.targets {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // manner is how a target behaves for a while.
@@ -48,9 +49,9 @@ type system struct {
 	manner manner // guarded by stage.mu
 }
 
-// fate draws what becomes of an attempt at a delivery; n counts its attempts.
-func (s *system) fate(m manner, partition, offset, n int) fate {
-	w := s.s
+// fate draws what becomes of an attempt at a record; n counts its attempts.
+func (s *system) fate(m manner, r *event.Record, n int) fate {
+	w, partition, offset := s.s, int(r.Partition), int(r.Offset)
 	pick := func(of, part int) int { return w.below(of, forFate, s.index, partition, offset, n, part) }
 	f := fate{
 		takes: w.upTo(20*time.Millisecond, forLatency, s.index, partition, offset, n),
@@ -92,7 +93,7 @@ func (s *system) fate(m manner, partition, offset, n int) fate {
 	case panics:
 		f.panics = pick(4, 2) == 0
 	case sticks:
-		if w.logs[partition].sticky(offset) {
+		if string(r.Key) == fmt.Sprintf("%d-0", partition) {
 			f.err = errors.New("status 500")
 		}
 	default:
@@ -175,8 +176,8 @@ func (c client) send(ctx context.Context, ds []*connector.Delivery) []connector.
 		before[d.Event.Offset] = c.plan.ordered()
 	}
 	first := ds[0].Event
-	tries := w.check.ledgers[name][first.Partition].at(first.Offset).tries
-	f := c.fate(c.manner, int(first.Partition), int(first.Offset), tries)
+	tries := w.check.of(name, first.Position).tries
+	f := c.fate(c.manner, first.Record, tries)
 	w.note("push %.8s %d/%d (%d) try %d: %v", name, first.Partition, first.Offset, len(ds), tries, f)
 	w.mu.Unlock()
 
@@ -215,7 +216,7 @@ func (c client) decide(as []attempt, ds []*connector.Delivery, f fate) []connect
 	case denied:
 		rs = connector.FailAll(len(ds), connector.AsPermanent(errors.New("status 422")))
 		for _, d := range ds {
-			tr := w.check.ledgers[c.plan.name][d.Event.Partition].at(d.Event.Offset)
+			tr := w.check.of(c.plan.name, d.Event.Position)
 			tr.denied = tr.denied || len(ds) == 1
 			tr.split = tr.split || len(ds) > 1
 		}
@@ -244,7 +245,7 @@ func (c client) decide(as []attempt, ds []*connector.Delivery, f fate) []connect
 // tells that an earlier one of its key failed.
 func (c client) row(d *connector.Delivery, behind bool) error {
 	partition, offset := int(d.Event.Partition), int(d.Event.Offset)
-	tr := c.s.check.ledgers[c.plan.name][partition].at(d.Event.Offset)
+	tr := c.s.check.of(c.plan.name, d.Event.Position)
 	switch {
 	case !c.plan.byRow():
 		return nil

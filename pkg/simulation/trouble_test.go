@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/hms-sme/policysync/pkg/delivery"
 )
 
 // trouble is a kind of disturbance.
@@ -55,7 +57,9 @@ func servicePlanOf(s seed) (p *plan, ds []disturbance, protocol string) {
 	p = &plan{seed: s, partitions: 1 + d.next(4), members: 1 + d.next(3), static: d.next(3) == 0}
 	protocol = oneOf(d, "classic", "consumer")
 	for i := range 1 + d.next(3) {
-		p.targets = append(p.targets, targetOf(d, fmt.Sprintf("target%d", i)))
+		t := targetOf(d, fmt.Sprintf("target%d", i))
+		t.settings.Start = delivery.Start{} // nobody tells the checker where a member begins
+		p.targets = append(p.targets, t)
 	}
 	for range disturbances {
 		t := disturbance{

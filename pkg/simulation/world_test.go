@@ -38,7 +38,11 @@ type seat struct {
 	moving bool // its owner was asked to release it
 	offset int64
 	meta   string
+	cuts   int // of the log, before the tenure that committed it
 }
+
+// forget is as if nothing had been committed.
+func (s *seat) forget() { s.offset, s.meta = -1, "" }
 
 func newWorld(p *plan, metrics *telemetry.Metrics, tracer *telemetry.Tracer) *world {
 	w := &world{stage: newStage(p, metrics, tracer), members: make([]*process, p.members)}
@@ -98,7 +102,20 @@ func (w *world) take(s step) {
 		l := w.logs[s.who]
 		l.start += (l.end() - l.start) * int64(s.n) / 200
 	case elect:
-		w.logs[s.who].epoch++
+		w.logs[s.who].elect()
+	case cut:
+		l := w.logs[s.who]
+		l.cut(l.end() - (l.end()-l.start)*int64(s.n)/200)
+		w.check.cut(l)
+		w.note("partition %d is cut at %d", s.who, l.end())
+	case recreate:
+		for i, l := range w.logs {
+			l.recreate()
+			w.check.cut(l)
+			if s.n%2 == 0 { // else a member that has not heard of it may have committed since
+				w.seats[i].forget()
+			}
+		}
 	case mood:
 		w.systems[s.who].manner = manner(s.n)
 		w.in(s.lasts*2, func() { w.calm(s.who) })
@@ -191,7 +208,7 @@ func (w *world) resetAll(percent int) {
 			return
 		}
 		for i, s := range w.seats {
-			s.offset, s.meta = s.log.start+(s.log.end()-s.log.start)*int64(percent)/100, ""
+			s.offset, s.meta, s.cuts = s.log.start+(s.log.end()-s.log.start)*int64(percent)/100, "", len(s.log.cuts)
 			w.note("offset of partition %d is set to %d", i, s.offset)
 			w.check.reset(i, s.offset)
 		}
@@ -238,7 +255,7 @@ func (w *world) coordinate() {
 			s.owner = want
 			s.fence++
 			assign = append(assign, given{want, s})
-		case s.owner != nil && s.owner != want && !s.moving && s.owner.silent.IsZero() && !s.owner.stopping:
+		case s.owner != nil && s.owner != want && !s.moving && s.owner.silent.IsZero() && !s.owner.stopping && !s.owner.holds[i].releasing:
 			s.moving = true
 			s.owner.releaseSoon(s.owner.holds[i], true)
 		}
@@ -336,6 +353,9 @@ func (w *world) behind() string {
 			end--
 		}
 		cp, err := checkpoint.Decode(s.meta, max(0, s.offset), s.log.topicID)
+		if err == nil && s.cuts < len(s.log.cuts) {
+			err = errCut
+		}
 		if err != nil {
 			if end <= s.log.start {
 				continue
