@@ -2,7 +2,9 @@ package httpclient
 
 import (
 	"context"
+	"errors"
 	"net"
+	"syscall"
 )
 
 // dial connects by d, and ties the connection to the client.
@@ -32,4 +34,13 @@ type tied struct {
 func (t *tied) Close() error {
 	t.untie()
 	return t.Conn.Close()
+}
+
+// SyscallConn returns the socket.
+func (t *tied) SyscallConn() (syscall.RawConn, error) {
+	c, ok := t.Conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return c.SyscallConn()
 }

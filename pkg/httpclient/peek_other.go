@@ -1,0 +1,7 @@
+//go:build !unix
+
+package httpclient
+
+const canPeek = false
+
+func nothingToRead(int) bool { return false }
