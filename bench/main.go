@@ -66,6 +66,7 @@ func runClient(ctx context.Context, name, file string) error {
 // suites are what can be measured.
 var suites = map[string]func(*bench, context.Context) error{
 	"peers": (*bench).peers, "backfill": (*bench).backfill, "isolation": (*bench).isolation, "outage": (*bench).outage, "growth": (*bench).growth,
+	"push": (*bench).push,
 }
 
 type bench struct {
