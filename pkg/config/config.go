@@ -50,9 +50,10 @@ type Config struct {
 	Control      Control       `yaml:"control"`
 	// Memory is what the process should take, beside some 32KiB for each attempt that
 	// the targets' `concurrency` allows. A quarter of it bounds what all lanes hold
-	// together, beside the window of each; what does not fit waits in Kafka. Go collects
-	// garbage more often rather than take more, unless GOMEMLIMIT is set. More of it lets
-	// more deliveries wait, for large batches or for `deliver: latest`.
+	// together, beside the window of each; what does not fit waits in Kafka. A sixteenth
+	// is for what `deliver: latest` has to know of policies beyond its window, some 100
+	// bytes and the key for each. Go collects garbage more often rather than take more,
+	// unless GOMEMLIMIT is set.
 	Memory connector.Bytes `yaml:"memory" default:"128MiB" min:"16MiB"`
 	// Redact are the fields whose values stand in no error text, beside those that a
 	// schema calls sensitive.

@@ -36,14 +36,15 @@ const (
 // detach takes a full lane off the live feed, which goes on, and has it catch up by
 // a feed of its own. It returns false, and the live feed waits, while no other attached
 // lane would run short meanwhile: so the last one stays, and lanes that are equally far
-// behind share what is read and decoded.
+// behind share what is read and decoded. One that can look ahead, to conflate what has no
+// room, need not wait for others.
 func (p *Partition) detach(l *Lane) bool {
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
 	if !l.attached { // a replay has taken it off meanwhile
 		return true
 	}
-	if !slices.ContainsFunc(p.lanes, func(other *Lane) bool { return other != l && other.attached && other.isShort() }) {
+	if !l.looksAhead() && !slices.ContainsFunc(p.lanes, func(other *Lane) bool { return other != l && other.attached && other.isShort() }) {
 		return false
 	}
 	l.attached = false
@@ -55,9 +56,10 @@ func (p *Partition) detach(l *Lane) bool {
 func (p *Partition) startCatchUp(l *Lane) {
 	caught := make(chan struct{})
 	l.caught = caught
+	unseen := p.liveNext
 	p.catching.Go(func() {
 		defer close(caught)
-		p.catchUp(l)
+		p.catchUp(l, unseen)
 	})
 }
 
@@ -70,16 +72,24 @@ func (p *Partition) attach(l *Lane) bool {
 		return false
 	}
 	l.attached = true
+	l.t.mu.Lock()
+	l.forgetAhead()
+	l.t.mu.Unlock()
 	close(p.joined)
 	p.joined = make(chan struct{})
 	return true
 }
 
 // catchUp feeds a detached lane, whenever it has room, until it is attached again or
-// the assignment ends.
-func (p *Partition) catchUp(l *Lane) {
+// the assignment ends. What lies below the offset unseen the live feed does not look at.
+func (p *Partition) catchUp(l *Lane, unseen int64) {
 	log := p.engine.Logger.With("target", l.t.name, "topic", p.Topic, "partition", p.Partition)
 	log.Info("target cannot keep up here: it catches up by a feed of its own", "offset", l.next)
+	if l.t.latest && unseen-l.next > int64(l.t.settings.Window.Deliveries) {
+		if err := p.survey(l, unseen); err != nil && l.fed.Err() == nil {
+			log.Warn("look ahead of the target; it is sent more versions", "err", err)
+		}
+	}
 	for n := 1; l.fed.Err() == nil; n++ {
 		if l.awaitRoom(l.fed) != nil {
 			return
@@ -97,9 +107,19 @@ func (p *Partition) catchUp(l *Lane) {
 	}
 }
 
-// readOn opens a catch-up feed and offers its records to the lane, until the lane has
-// caught up or has been full for a while.
+// readOn offers the lane the records from where it is, until it has caught up or has been
+// full for a while.
 func (p *Partition) readOn(l *Lane) error {
+	next := func(box *inbox) (arrival, error) { return box.next(l.fed) }
+	return p.read(l, next, func(r arrival) (more bool, err error) {
+		took, err := p.feedOne(l, r)
+		return took && l.next < p.passed(), err
+	})
+}
+
+// read opens a catch-up feed from where the lane is. It returns when each has no use for
+// more, or either fails.
+func (p *Partition) read(l *Lane, next func(*inbox) (arrival, error), each func(arrival) (more bool, err error)) error {
 	box := newInbox(l.next, catchUpBytes, &p.engine.inboxes, nil)
 	defer box.close()
 	from := event.Position{Topic: p.Topic, TopicID: p.TopicID, Partition: p.Partition, Offset: l.next, LeaderEpoch: p.epochs.at(l.next - 1)}
@@ -112,7 +132,7 @@ func (p *Partition) readOn(l *Lane) error {
 	defer feed.Close()
 	box.resume = feed.Resume
 	for {
-		r, err := box.next(l.fed)
+		r, err := next(box)
 		if err != nil {
 			return err
 		}
@@ -122,7 +142,7 @@ func (p *Partition) readOn(l *Lane) error {
 		if err := l.t.readBytes(l.fed, r.Size()); err != nil {
 			return err
 		}
-		if took, err := p.feedOne(l, r); !took || err != nil || l.next >= p.passed() {
+		if more, err := each(r); !more || err != nil {
 			return err
 		}
 	}

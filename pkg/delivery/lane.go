@@ -38,6 +38,7 @@ type Lane struct {
 	caught   chan struct{}
 
 	latest    bool            // a newer version replaces a waiting one
+	ahead     ahead           // what it was not offered yet
 	gathering bool            // nothing starts before all of a replay was offered
 	saved     checkpoint.Lane // as restored; the checkpoint keeps what is not ours to change
 	cursor    *checkpoint.Cursor
@@ -78,6 +79,9 @@ func newLane(t *Target, p *Partition, index int, saved checkpoint.Lane) *Lane {
 	defer t.mu.Unlock()
 	t.lanes[l] = struct{}{}
 	p.engine.windows.shares.Add(1)
+	if t.latest {
+		p.engine.notes.shares.Add(1)
+	}
 	return l
 }
 
@@ -139,7 +143,7 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	size := int64(ev.Size())
 	var old *pending
 	if l.latest && unrouted == nil {
-		old = l.replaceable(key)
+		old = l.replaceable(key, l.count < t.settings.Window.Deliveries)
 	}
 	if l.full(key, size, old) {
 		l.refused = size
@@ -152,6 +156,7 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	p.unrouted = unrouted
 	l.offered = ev.Offset
 	q := l.enqueue(p)
+	l.inherit(p)
 	if old != nil {
 		l.supersede(old, p)
 	}
@@ -299,6 +304,10 @@ func (l *Lane) end(cause error) {
 	if !l.ended {
 		l.hold(-l.bytes)
 		l.p.engine.windows.shares.Add(-1)
+		l.forgetAhead()
+		if l.t.latest {
+			l.p.engine.notes.shares.Add(-1)
+		}
 	}
 	l.draining, l.ended = true, true
 	l.cancel(cause)

@@ -20,7 +20,7 @@ import (
 // of the key, unless it is in flight. One whose turn to be pushed has come, had it kept
 // its place, is not replaced once more, if there is room for the newer one behind it:
 // else a key that changes all the time would be put off for as long as others wait.
-func (l *Lane) replaceable(key string) *pending {
+func (l *Lane) replaceable(key string, room bool) *pending {
 	q := l.keys[key]
 	if q == nil {
 		return nil
@@ -33,13 +33,17 @@ func (l *Lane) replaceable(key string) *pending {
 	case flying:
 		return nil
 	case ready, parked:
-		if l.pushed >= p.turn && l.count < l.t.settings.Window.Deliveries {
+		if room && l.turned(p.turn) {
 			return nil
 		}
 	case queued, waiting, replaced:
 	}
 	return p
 }
+
+// turned reports whether the turn of a key has come, had it kept its place: all that
+// waits beyond the window is before it too.
+func (l *Lane) turned(turn int) bool { return l.pushed >= turn+l.ahead.most }
 
 // successor returns the newer version that replaces p, which has come back from an
 // attempt; nil if there is none. One of which it is not known whether the target wants
@@ -58,11 +62,16 @@ func (l *Lane) successor(p *pending) *pending {
 // changes often is not asked for more often, the wait goes on growing, and the breaker
 // hears of it once. But p has all its attempts.
 func (l *Lane) supersede(old, p *pending) {
-	p.superseded, p.since, p.turn = old.superseded+1, old.since, old.turn
+	p.superseded, p.since, p.turn = p.superseded+old.superseded+1, old.since, old.turn
 	if old.failed() > 0 && old.sendable() {
 		p.before, p.counted, p.lastSuccess, p.lastClass = old.failed(), old.counted, old.lastSuccess, old.lastClass
 		p.due = old.due
 	}
+	l.withdraw(old)
+}
+
+// withdraw settles a delivery that gives way to a newer version.
+func (l *Lane) withdraw(old *pending) {
 	switch old.state {
 	case ready:
 		l.t.ready.replace(old)

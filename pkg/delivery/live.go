@@ -24,7 +24,7 @@ func (p *Partition) run() {
 		if err != nil {
 			return
 		}
-		if p.awaitSaved(p.ctx) != nil || p.awaitAttached() != nil {
+		if p.awaitSaved(p.ctx) != nil || p.awaitWanted() != nil {
 			return
 		}
 		p.busy.Store(time.Now().UnixNano())
@@ -48,6 +48,7 @@ func (p *Partition) feed(r arrival) error {
 	if err != nil {
 		return err
 	}
+	p.noteAhead(ev, verdicts)
 	for {
 		l := p.behind(r.Offset)
 		if l == nil {
@@ -98,7 +99,7 @@ func (p *Partition) feedNow() {
 // reach moves the live feed to an offset. What lies between the last record and this
 // one does not exist for a consumer, so it settles. It returns false if there is
 // nothing to do: an old record, or one that every attached lane had settled before a
-// restart.
+// restart. While none is attached, some look ahead.
 func (p *Partition) reach(r arrival) bool {
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
@@ -106,9 +107,10 @@ func (p *Partition) reach(r arrival) bool {
 	if offset < p.liveNext {
 		return false
 	}
-	open := false
+	open, attached := false, false
 	for _, l := range p.lanes {
 		if l.attached {
+			attached = true
 			l.miss(r.lost)
 			l.passRange(l.next, offset)
 			l.next = max(l.next, offset)
@@ -116,7 +118,7 @@ func (p *Partition) reach(r arrival) bool {
 		}
 	}
 	p.liveNext = offset
-	if !open {
+	if open = open || !attached; !open {
 		for _, l := range p.lanes {
 			if l.attached {
 				l.next = offset + 1
@@ -147,11 +149,11 @@ func (p *Partition) offered(l *Lane, offset int64) {
 	l.next = offset + 1
 }
 
-// awaitAttached has the live feed stand still while a replay has taken off the last lane.
-func (p *Partition) awaitAttached() error {
+// awaitWanted has the live feed stand still while no lane is attached, nor looks ahead.
+func (p *Partition) awaitWanted() error {
 	for {
 		p.feeding.Lock()
-		joined, found := p.joined, slices.ContainsFunc(p.lanes, func(l *Lane) bool { return l.attached })
+		joined, found := p.joined, slices.ContainsFunc(p.lanes, func(l *Lane) bool { return l.attached || l.looksAhead() })
 		p.feeding.Unlock()
 		if found {
 			return nil
@@ -211,6 +213,8 @@ func (p *Partition) give(ctx context.Context, l *Lane, r *event.Record, ev *even
 		l.bury(ctx, r, ev, v.Err)
 	case !held && !v.Deliver:
 		l.filter(r.Offset)
+	case l.givesWay(ev):
+		l.passOver(ctx, ev)
 	default:
 		return l.offer(ctx, ev, v.Err), nil
 	}

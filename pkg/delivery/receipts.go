@@ -182,6 +182,16 @@ func (l *Lane) keepSettled(p *pending, outcome string) {
 	l.keep(r)
 }
 
+// keepPassedOver does so for a version that gave way before it was a delivery.
+func (l *Lane) keepPassedOver(ctx context.Context, ev *event.Event) {
+	if l.p.engine.Receipts {
+		l.keep(receipt.Receipt{
+			Target: l.t.name, Key: ev.Key, Outcome: outcomeSuperseded, Source: ev.Position, Superseded: 1,
+			Version: ev.Version, HasVersion: ev.HasVersion, Deleted: ev.Tombstone(), Trace: traceID(trace.SpanFromContext(ctx)),
+		})
+	}
+}
+
 // keepBuried does so for a record that became a dead letter before it was a delivery:
 // for the lane's target, or as a whole if ev is nil. Then the record's own key stands
 // for the policy's. Letter is the id of its dead letter.

@@ -57,6 +57,7 @@ type rigConfig struct {
 	log      *fakeLog
 	out      io.Writer
 	memory   int64
+	router   Router // everything goes everywhere if nil
 }
 
 // defaults are the documented ones.
@@ -95,6 +96,8 @@ func logTo(w io.Writer) rigOption { return func(c *rigConfig) { c.out = w } }
 
 func within(memory int64) rigOption { return func(c *rigConfig) { c.memory = memory } }
 
+func routedBy(router Router) rigOption { return func(c *rigConfig) { c.router = router } }
+
 // history is what the log holds before the live feed begins.
 func history(log []*event.Record) rigOption { return func(c *rigConfig) { c.history = log } }
 
@@ -125,8 +128,11 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 			HoldRatio: c.ratio, Letters: r.letters, Metrics: testMetrics(t), Logger: log,
 		}))
 	}
+	if c.router == nil {
+		c.router = everywhere(len(targets))
+	}
 	r.Engine = NewEngine(Config{
-		Targets: targets, Decoder: fakeDecoder{}, Reader: fakeReader{}, Router: everywhere(len(targets)),
+		Targets: targets, Decoder: fakeDecoder{}, Reader: fakeReader{}, Router: c.router,
 		Letters: r.letters, Feeds: r.feeds, Receipts: true, CommitEvery: 250, CommitNow: func() { r.commits++ },
 		Memory: c.memory, Tracer: testTracer(), Metrics: testMetrics(t), Logger: log,
 	})

@@ -221,10 +221,14 @@ func (t *Target) endBackoffs(now time.Time) {
 	}
 }
 
+// doubted reports whether nobody knows that the target takes what it is sent.
+func (t *Target) doubted() bool {
+	return t.hold.active || t.breaker.state != gobreaker.StateClosed
+}
+
 // probing reports whether the target waits for a canary that may go now.
 func (t *Target) probing(now time.Time) bool {
-	doubt := t.hold.active || t.breaker.state != gobreaker.StateClosed
-	return doubt && !t.asking && !now.Before(t.probeAt())
+	return t.doubted() && !t.asking && !now.Before(t.probeAt())
 }
 
 // wantsCanary reports whether one of the back-offs should be cut for a canary: a

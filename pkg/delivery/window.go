@@ -86,8 +86,12 @@ func (l *Lane) awaitRoom(ctx context.Context) error {
 }
 
 // hasRoom asks for a tenth of the window, so that the feed does not wake for
-// each single delivery, and for what the delivery needs that found no room.
+// each single delivery, and for what the delivery needs that found no room. Where versions
+// gave way to such as a target in doubt is to have later, nothing is to be read for it.
 func (l *Lane) hasRoom() bool {
+	if l.t.latest && l.count > 0 && l.t.doubted() {
+		return false
+	}
 	most, bytes := l.t.settings.Window.Deliveries, l.capacity()
 	return l.weight(len(l.keys), l.count) <= most-max(1, most/10) && (l.count == 0 || l.bytes+max(l.refused, bytes/10) <= bytes)
 }
