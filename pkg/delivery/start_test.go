@@ -318,7 +318,7 @@ func TestUnreadableBelowTheFirstStart(t *testing.T) {
 		r.p.Take(r.feeds.log[2:], 0, 3)
 		r.next = 3
 		r.settlesAll(time.Minute)
-		require.Equal(t, []int64{0, 2}, r.targets[0].offsets(""))
+		require.ElementsMatch(t, []int64{0, 2}, r.targets[0].offsets(""), "of two keys")
 		require.Equal(t, []int64{2}, r.targets[1].offsets(""))
 		require.Len(t, r.letters.all(), 1)
 	})
