@@ -34,6 +34,7 @@ func main() {
 	flag.StringVar(&b.kafka, "kafka", os.Getenv("POLICYSYNC_E2E_KAFKA"), "the broker")
 	flag.StringVar(&b.registry, "registry", os.Getenv("POLICYSYNC_E2E_REGISTRY"), "the schema registry")
 	flag.Float64Var(&b.size, "size", 1, "times as many events as usual, of which it measures times as long")
+	flag.StringVar(&b.only, "only", "", "of the series of outage, those with this in their name")
 	flag.StringVar(&b.out, "out", "bench/results", "the directory to write to")
 	flag.Parse()
 	exit(b.run(context.Background(), *suite))
@@ -73,6 +74,7 @@ type bench struct {
 	policysync, benthos, parallelConsumer string
 	kafka, registry                       string
 	size                                  float64
+	only                                  string
 	out, dir                              string
 	sink                                  *server
 	topics                                map[events]*publisher // that are filled
