@@ -2,12 +2,15 @@ package kafka
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/hms-sme/policysync/pkg/telemetry"
 )
 
 // The error of a partition is only inside a response that is fine as a whole.
@@ -117,4 +120,42 @@ func TestLastCommitWaitsForTheGeneration(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The last commit of a revoke, with its receipts, waits for the one that is under way:
+// else that one, if it had to be sent again, would overwrite it with what is older.
+func TestLastCommitWaitsForTheOneUnderWay(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, kfake.SeedTopics(1, proofs))
+	var first atomic.Bool
+	committing, open := make(chan struct{}), make(chan struct{})
+	c.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {
+		if first.CompareAndSwap(false, true) {
+			close(committing)
+			c.SleepControl(func() { <-open })
+		}
+		return nil, nil, false
+	})
+	c.publish(0, "a")
+	target := newRecorder()
+	m := c.join(map[string]*recorder{"target": target}, withReceipts(c.receipts()))
+	eventually(t, "it arrived", func() bool { n, _ := target.arrived(); return n == 1 })
+	<-committing
+	c.publish(0, "b")
+	lanes := func() []telemetry.LaneSnapshot { return m.engine.Snapshot().Targets[0].Lanes }
+	eventually(t, "the next has settled", func() bool {
+		n, _ := target.arrived()
+		return n == 2 && lanes()[0].Deliveries == 0
+	})
+	released := make(chan struct{})
+	go func() {
+		m.release(map[string][]int32{topic: {0}}, true)
+		close(released)
+	}()
+	eventually(t, "it is drained", func() bool { return len(lanes()) == 0 })
+	require.NotContains(t, c.proven("0-0"), "held/target/0-0/1")
+	close(open)
+	<-released
+	require.EqualValues(t, 2, c.committed(0).Offset)
+	require.Contains(t, c.proven("0-0"), "held/target/0-0/1")
 }
