@@ -52,13 +52,11 @@ type Lane struct {
 	admitted int
 	// unrecorded are offsets of letters for which the checkpoint has no room, ascending.
 	unrecorded []int64
-	offered    int64 // the highest offset that the feed brought
-	flying     int   // of them, in flight
-	pushed     int   // deliveries that ended otherwise than superseded
-	// outcomes are the receipts of what has settled since the last checkpoint; spare is
-	// what the checkpoint before took.
-	outcomes, spare []receipt.Receipt
-	watched         map[string]watched // the keys of redeliveries
+	offered    int64              // the highest offset that the feed brought
+	flying     int                // of them, in flight
+	pushed     int                // deliveries that ended otherwise than superseded
+	outcomes   []receipt.Receipt  // of what has settled since the last checkpoint
+	watched    map[string]watched // the keys of redeliveries
 	// draining: nothing new starts. ended: nothing may settle any more; what comes
 	// back from an attempt is dropped.
 	draining, ended bool

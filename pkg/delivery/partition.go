@@ -171,7 +171,7 @@ func (p *Partition) Checkpoint() (Commit, error) {
 		l.t.mu.Lock()
 		lane := l.saved
 		lane.Cursor = l.cursor.Clone()
-		outcomes := l.takeOutcomes()
+		outcomes := l.takeOutcomes(p.unsaved.spare)
 		l.t.mu.Unlock()
 		p.unsaved.add(outcomes)
 		if next := lane.Cursor.Next(); i == 0 || next < cp.Committed {

@@ -27,6 +27,7 @@ type unsaved struct {
 	list    []receipt.Receipt
 	index   map[unsavedKey]int // in list
 	settled int64              // deliveries that list stands for
+	spare   []receipt.Receipt  // empty, for the next lane to keep its receipts in
 	// beneath are the dead letters that the receipt of a superseded version replaced in
 	// list: they are the last outcome if that version turns out to be only counted.
 	beneath map[unsavedKey]receipt.Receipt
@@ -47,7 +48,8 @@ func newUnsaved() *unsaved {
 	return &unsaved{index: map[unsavedKey]int{}, beneath: map[unsavedKey]receipt.Receipt{}}
 }
 
-// add takes over what settled. Counts of superseded versions add up.
+// add takes over what settled, and the memory that it lay in. Counts of superseded
+// versions add up.
 func (u *unsaved) add(receipts []receipt.Receipt) {
 	u.settled += int64(len(receipts))
 	for _, r := range receipts {
@@ -65,6 +67,17 @@ func (u *unsaved) add(receipts []receipt.Receipt) {
 			u.dropSuperseded(&r)
 		}
 	}
+	u.spare = emptied(receipts)
+}
+
+// emptied returns the memory of receipts for the next ones. One commit that takes long
+// makes it large: it is given back as soon as the next ones need little of it.
+func emptied(receipts []receipt.Receipt) []receipt.Receipt {
+	if cap(receipts) > 64 && cap(receipts) > 4*len(receipts) {
+		return nil
+	}
+	clear(receipts)
+	return receipts[:0]
 }
 
 // layer keeps what r takes the place of, if it may be needed again.
@@ -99,10 +112,11 @@ func (u *unsaved) dropSuperseded(held *receipt.Receipt) {
 
 // clear forgets what is acknowledged, and lets the feeds go on.
 func (u *unsaved) clear() {
-	clear(u.list)
+	if u.list = emptied(u.list); u.list == nil {
+		u.index = map[unsavedKey]int{} // a map keeps its memory too
+	}
 	clear(u.index)
 	clear(u.beneath)
-	u.list = u.list[:0]
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.count.Add(-u.settled)
@@ -151,11 +165,11 @@ func (p *Partition) awaitSaved(ctx context.Context) error {
 // called each Checkpoint hands them out again, under newer ones.
 func (p *Partition) Saved() { p.unsaved.clear() }
 
-// takeOutcomes returns what has settled since the last call, for use until the next.
-func (l *Lane) takeOutcomes() []receipt.Receipt {
+// takeOutcomes returns what has settled since the last call. The lane keeps what settles
+// next in spare, which is empty.
+func (l *Lane) takeOutcomes(spare []receipt.Receipt) []receipt.Receipt {
 	taken := l.outcomes
-	clear(l.spare)
-	l.outcomes, l.spare = l.spare[:0], taken
+	l.outcomes = spare
 	return taken
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -259,6 +260,29 @@ func TestFeedsWaitForReceipts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What one long commit has settle meanwhile is no memory that is held from then on.
+func TestMemoryOfReceiptsIsGivenBack(t *testing.T) {
+	t.Parallel()
+	u := newUnsaved()
+	commit := func(n int) {
+		receipts := slices.Grow(u.spare, n)[:n]
+		for i := range receipts {
+			receipts[i] = receipt.Receipt{Outcome: outcomeDelivered, Key: strconv.Itoa(i)}
+		}
+		u.add(receipts)
+		require.Len(t, u.list, n)
+		u.clear()
+	}
+	commit(5000)
+	commit(100)
+	commit(100)
+	require.Less(t, cap(u.list), 500)
+	require.Less(t, cap(u.spare), 500)
+	room := &u.list[:1][0]
+	commit(90)
+	require.Same(t, room, &u.list[:1][0], "what is needed again is kept")
 }
 
 func TestReceiptsOff(t *testing.T) {

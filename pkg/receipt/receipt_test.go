@@ -199,3 +199,12 @@ func FuzzDecode(f *testing.F) {
 		require.Empty(t, cmp.Diff(r, back))
 	})
 }
+
+func BenchmarkEncode(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := delivered.Encode(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
