@@ -48,13 +48,15 @@ func (c *checker) assigned(t *tenure, added bool) {
 			l.owed = now
 		}
 		t.highest = max(t.highest, l.owed)
+		clear(l.first) // of what it may have been pushed already no commit knows
 	}
 }
 
 // forget takes from what a tenure was given what it must not count on, and returns where
 // the log was cut since. A target that takes the newest version alone begins again with
 // the log: a version that waited may be gone, and those that it replaced had settled. Only
-// if nothing that any target had settled is gone, nobody can notice that.
+// if nothing that any target had settled is gone, nobody can notice that, nor bring back what
+// retention has taken since.
 func (c *checker) forget(t *tenure) int64 {
 	log, cut := t.seat.log, t.seat.log.since(t.seat.cuts)
 	highest := t.seat.offset
@@ -68,18 +70,23 @@ func (c *checker) forget(t *tenure) int64 {
 			lane.Cursor.Forget(log.start)
 			l.checked = min(l.checked, log.start)
 			clear(l.first)
+			l.excuse(log, lane.Cursor, log.start)
 		case highest > cut:
 			lane.Cursor.Forget(cut)
 		case cut < math.MaxInt64 && latest:
-			for offset := log.start; offset < cut; offset++ {
-				r := log.entries[offset]
-				if lane.Cursor.Settled(offset) && r != nil && log.gone[string(r.Key)] {
-					l.at(offset).excused = true
-				}
-			}
+			l.excuse(log, lane.Cursor, cut)
 		}
 	}
 	return cut
+}
+
+// excuse marks what a cursor claims below an offset for the sake of what was cut away.
+func (l *ledger) excuse(log *partitionLog, cursor *checkpoint.Cursor, below int64) {
+	for offset := range below {
+		if r := log.entries[offset]; r != nil && log.gone[string(r.Key)] && cursor.Settled(offset) {
+			l.at(offset).excused = true
+		}
+	}
 }
 
 // lane returns what the tenure was given of a target, nil if nothing.

@@ -35,14 +35,24 @@ type member struct {
 
 	// Stage.mu guards all below.
 	dead   bool      // cut off for good
+	gone   bool      // it has ended in good order
 	silent time.Time // since then nothing of it reaches the group; zero: all does
 	newest map[int]map[flight]int64
 	anew   map[int]bool // partitions that are begun anew, of which newest knows nothing
 }
 
-// launch starts a member, unless it runs.
+// launch starts a member, unless it runs; a static one once its last life has ended, since
+// no two may have its id.
 func (w *service) launch(at int) {
-	if w.members[at] != nil {
+	w.mu.Lock()
+	runs, last := w.members[at] != nil, w.last[at]
+	ends := last != nil && !last.dead && !last.gone
+	w.mu.Unlock()
+	switch {
+	case runs:
+		return
+	case ends && w.static:
+		w.in(100*time.Millisecond, func() { w.launch(at) })
 		return
 	}
 	w.lives++
@@ -71,7 +81,7 @@ func (w *service) launch(at int) {
 	}
 	m.engine = delivery.NewEngine(delivery.Config{
 		Targets: targets, Decoder: m, Reader: m, Router: m, Letters: m, Feeds: kafka.NewCatchUps(config, log), Receipts: true,
-		CommitEvery: 20, CommitNow: m.commitNow, Jitter: w.jitter, Tracer: w.tracer, Metrics: w.metrics, Logger: log,
+		CommitEvery: 20, CommitNow: m.commitNow, Memory: w.memory, Jitter: w.jitter, Tracer: w.tracer, Metrics: w.metrics, Logger: log,
 	})
 	m.group.Store(must(kafka.Join(config, kafka.GroupConfig{
 		Engine: m.engine, Session: session, Drain: draining, Interval: 200*time.Millisecond + time.Duration(m.life), Logger: log,
@@ -79,7 +89,7 @@ func (w *service) launch(at int) {
 	})))
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.members[at] = m
+	w.members[at], w.last[at] = m, m
 	w.note("member %d starts its life %d", at, m.life)
 }
 
@@ -119,6 +129,7 @@ func (m *member) end(orderly bool) {
 		if err != nil {
 			w.check.fail("close engine: %v", err)
 		}
+		m.gone = true
 		w.note("member %d life %d is gone", m.place, m.life)
 	})
 }
@@ -173,7 +184,9 @@ func (m *member) Write(ctx context.Context, l deadletter.Letter, r *event.Record
 	err := m.letters.Write(ctx, l, r)
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
-	m.w.check.letter(r.Position, l.Target, l.Class, l.Attempts, err == nil)
+	if !m.dead { // else its attempts are not counted any more
+		m.w.check.letter(r.Position, l.Target, l.Class, l.Attempts, err == nil)
+	}
 	m.w.note("letter of %d/%d for %s, %s: %v", r.Partition, r.Offset, l.Target, l.Class, err)
 	return err
 }

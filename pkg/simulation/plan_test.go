@@ -16,6 +16,7 @@ type plan struct {
 	partitions int
 	members    int
 	static     bool // members come back under their own ids
+	memory     int64
 	targets    []targetPlan
 	steps      []step
 }
@@ -95,6 +96,8 @@ const (
 	session  = 6 * time.Second // until the group gives up a silent member
 	draining = 4 * time.Second
 	steps    = 50
+	// lastTrouble is for how long commits are in trouble once all else has healed.
+	lastTrouble = 5 * time.Second
 )
 
 // planOf draws the plan of a seed.

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/hms-sme/policysync/pkg/kafka"
 	"github.com/hms-sme/policysync/pkg/receipt"
@@ -32,8 +35,26 @@ func (w *service) mendAll() {
 }
 
 // heal ends all trouble and calls rest once every cursor has come to the end of its log.
+// Commits and their fetching are the last to heal, and a member restarts then: what fails
+// there nothing else puts right.
 func (w *service) heal(rest func()) {
 	w.mendAll()
+	until := time.Now().Add(lastTrouble)
+	for i, f := range []kfake.Fault{
+		{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.OffsetMetadataTooLarge},
+		{Keys: []kmsg.Key{kmsg.OffsetFetch}, Err: kerr.TopicAuthorizationFailed},
+	} {
+		n := 0
+		f.Count, f.When = -1, func(kmsg.Request) bool {
+			n++
+			return time.Now().Before(until) && w.oneIn(2, forFault, -1-i, n)
+		}
+		w.cluster.Fault(f)
+	}
+	if m := w.members[0]; m != nil {
+		m.end(true)
+		w.in(time.Second, func() { w.launch(0) })
+	}
 	for i := range w.logs {
 		w.writes <- func() { w.publish(i, 1) } // so that there is something to commit
 	}
@@ -45,7 +66,7 @@ func (w *service) heal(rest func()) {
 	}
 	w.mu.Unlock()
 	w.in(10*time.Minute, w.recount)
-	until := time.Now().Add(time.Hour)
+	patience := time.Now().Add(time.Hour)
 	var look func()
 	look = func() {
 		info := w.cluster.GroupInfo(group)
@@ -55,7 +76,7 @@ func (w *service) heal(rest func()) {
 		switch {
 		case behind == "":
 			rest()
-		case time.Now().After(until):
+		case time.Now().After(patience):
 			w.note("the group is %+v", info)
 			w.check.fail("an hour after the last trouble, %s", behind)
 		default:

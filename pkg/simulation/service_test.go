@@ -44,6 +44,7 @@ type service struct {
 
 	// mu guards all below.
 	members []*member // nil while one is down
+	last    []*member // the last life of each
 	stored  commits
 	flying  map[flight]*push
 	claims  []claim
@@ -62,7 +63,7 @@ func newService(s seed, metrics *telemetry.Metrics, tracer *telemetry.Tracer) *s
 	w := &service{
 		stage: newStage(p, metrics, tracer), steps: steps, protocol: protocol, net: new(kfake.VirtualNetwork), away: -1,
 		writes: make(chan func(), disturbances+p.partitions), wrote: make(chan struct{}), looking: make(chan struct{}, 1),
-		members: make([]*member, p.members), stored: commits{}, flying: map[flight]*push{},
+		members: make([]*member, p.members), last: make([]*member, p.members), stored: commits{}, flying: map[flight]*push{},
 	}
 	w.cluster = must(kfake.NewCluster(
 		kfake.NumBrokers(nodes), kfake.Ports(9092, 9093, 9094), kfake.ListenFn(w.net.Listen),

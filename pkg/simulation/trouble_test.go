@@ -56,6 +56,7 @@ func servicePlanOf(s seed) (p *plan, ds []disturbance, protocol string) {
 	d := &source{seed: s}
 	p = &plan{seed: s, partitions: 1 + d.next(4), members: 1 + d.next(3), static: d.next(3) == 0}
 	protocol = oneOf(d, "classic", "consumer")
+	p.memory = oneOf[int64](d, 0, 256<<10) // with less, feeds pause all the time
 	for i := range 1 + d.next(3) {
 		t := targetOf(d, fmt.Sprintf("target%d", i))
 		t.settings.Start = delivery.Start{} // nobody tells the checker where a member begins

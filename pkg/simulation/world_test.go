@@ -313,7 +313,8 @@ func (w *world) heal(rest func()) {
 	w.mu.Lock()
 	w.note("-- heal")
 	w.healed = true
-	w.lettersBack, w.receiptsBack, w.commitsBack, w.registryBack = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	w.lettersBack, w.receiptsBack, w.registryBack = time.Time{}, time.Time{}, time.Time{}
+	w.commitsBack = time.Now().Add(lastTrouble) // when nothing settles any more that would have another commit sent
 	for _, s := range w.systems {
 		s.manner = well
 	}
