@@ -118,7 +118,7 @@ bench-growth: build ## Measure as partitions, targets, keys and members grow
 	@$(BENCH) -suite growth
 
 .PHONY: bench-sql
-bench-sql: ## Measure writes to PostgreSQL, MariaDB and ClickHouse beside a bare client
+bench-sql: ## Measure writes to PostgreSQL, MariaDB, SQLite and ClickHouse beside bare clients
 	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
 	go test -tags e2e -count 1 -v -run '^TestE2EThroughput$$' ./connectors/sql ./connectors/warehouse
 

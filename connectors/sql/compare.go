@@ -48,10 +48,8 @@ func (c *Connector) compare(ctx context.Context, set *tableSet, ds []*connector.
 		keys[i] = d.Key
 	}
 	guards := map[string]guard{}
-	for part := range slices.Chunk(keys, maxArguments-1) {
-		if err := c.readGuards(ctx, tx, part, "", guards); err != nil {
-			return nil, err
-		}
+	if err := c.readGuards(ctx, tx, keys, guards); err != nil {
+		return nil, err
 	}
 	all := make([]connector.Comparison, len(ds))
 	rowsDue, rowsMissing := make([]int, len(ds)), make([]int, len(ds))
@@ -66,7 +64,11 @@ func (c *Connector) compare(ctx context.Context, set *tableSet, ds []*connector.
 				return nil, err
 			}
 			if d.Op == connector.Delete {
-				for _, own := range t.ownKeys(d, doc, guards) {
+				keys, err := t.ownKeys(d, doc, guards[d.Key])
+				if err != nil {
+					return nil, err
+				}
+				for _, own := range keys {
 					name := t.nameOf(own)
 					if all[j].Names = append(all[j].Names, name); len(held[name]) > 0 {
 						all[j].Difference = connector.Extra
@@ -93,7 +95,7 @@ func (c *Connector) compare(ctx context.Context, set *tableSet, ds []*connector.
 
 // difference judges a key by its guard and by what was found of its rows.
 func (g guard) difference(known bool, d *connector.Delivery, c *connector.Comparison, gone bool) connector.Difference {
-	next := guardOf(d, nil)
+	next := guardOf(d)
 	switch {
 	case d.Op == connector.Delete && (c.Difference == connector.Extra || known && !g.deleted && g.admits(next)):
 		return connector.Extra
@@ -178,7 +180,11 @@ func (t *table) read(ctx context.Context, q querier, ds []*connector.Delivery, g
 		if err != nil {
 			return nil, err
 		}
-		keys = append(keys, t.ownKeys(d, doc, guards)...)
+		own, err := t.ownKeys(d, doc, guards[d.Key])
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, own...)
 	}
 	held := map[string]map[string][]any{}
 	for part := range slices.Chunk(keys, maxAlternatives) {
@@ -211,15 +217,22 @@ func (t *table) read(ctx context.Context, q querier, ds []*connector.Delivery, g
 
 // ownKeys are the keys of the rows that a delivery writes; of a delete, those that it
 // finds without the event, and those that the guard remembers.
-func (t *table) ownKeys(d *connector.Delivery, doc *document, guards map[string]guard) []rowKey {
+func (t *table) ownKeys(d *connector.Delivery, doc *document, g guard) ([]rowKey, error) {
 	var keys []rowKey
 	if own := doc.keys[t.name]; len(own) > 0 {
 		keys = append(keys, own)
 	}
-	if prior := guards[d.Key].keys[t.name]; d.Op == connector.Delete && len(prior) > 0 && !maps.Equal(prior, doc.keys[t.name]) {
-		keys = append(keys, prior)
+	if d.Op != connector.Delete {
+		return keys, nil
 	}
-	return keys
+	prior, err := g.keys(doc)
+	if err != nil {
+		return nil, err
+	}
+	if own := prior[t.name]; len(own) > 0 && !maps.Equal(own, doc.keys[t.name]) {
+		keys = append(keys, own)
+	}
+	return keys, nil
 }
 
 func (t *table) rowName(values []any) string {

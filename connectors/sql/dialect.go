@@ -2,6 +2,7 @@ package sql
 
 import (
 	"crypto/tls"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -23,7 +24,8 @@ import (
 // INSERT that updates the row it collides with in one statement, and a way to
 // hold a row's lock until the transaction ends.
 type dialect interface {
-	// open returns what makes connections, with TLS if secure is set. It checks dsn,
+	// open returns what makes connections, with TLS if secure is set. A transaction on
+	// them sees what others have committed meanwhile (READ COMMITTED). It checks dsn,
 	// without any I/O, and its error must not quote it: it holds a password.
 	open(dsn *url.URL, secure *tls.Config) (driver.Connector, error)
 	// quote makes an identifier of any text.
@@ -32,8 +34,10 @@ type dialect interface {
 	placeholder(n int) string
 	// values writes what an INSERT into columns of the types inserts.
 	values(w *writer, types []string, rows [][]any)
-	// anyOf writes a condition: a text column has one of the keys.
-	anyOf(w *writer, column string, keys []string)
+	// guards writes a SELECT of the columns of the target's guards that have one of the
+	// keys, and locks them, if that is wanted, in the order of the keys. It must read
+	// no others, even before the database has statistics of a table that grows.
+	guards(w *writer, columns, target string, keys []string, lock bool)
 	// onCollision ends an INSERT: a row whose key exists gets the new values of the
 	// other columns. Without others it stays as it is. Columns are not yet quoted.
 	onCollision(key, others []string) string
@@ -53,9 +57,8 @@ type dialect interface {
 
 // traits are constants of a dialect.
 type traits struct {
-	// lockRows ends a SELECT whose rows must stay locked until the transaction ends;
-	// byKey follows the name of its table.
-	lockRows, byKey string
+	// transaction makes one, if a round trip for each statement is not needed.
+	transaction func(db *sql.DB) transaction
 	// arrays is set if values takes one argument a column, not one a value.
 	arrays bool
 	// oneWriter is set if a second connection would only wait for the first.

@@ -17,8 +17,10 @@ type document struct {
 	parameters *event.Object
 	// keys tell which rows are the event's own, so that a later version or a
 	// tombstone can find them.
-	keys   rowKeys
-	tables []*table
+	keys rowKeys
+	// keysText is their text, as the guard keeps it.
+	keysText string
+	tables   []*table
 }
 
 // row is one row of a table, its values aligned with the columns. The text of its

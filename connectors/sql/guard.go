@@ -22,29 +22,52 @@ type guard struct {
 	topicID   string
 	partition int32
 	offset    int64
-	keys      rowKeys
+	// rows is the text of the row keys; empty for a guard that does not exist.
+	rows string
 }
 
-func guardOf(d *connector.Delivery, keys rowKeys) guard {
+func guardOf(d *connector.Delivery) guard {
 	g := guard{
 		deleted: d.Op == connector.Delete,
 		topicID: d.Event.TopicID.String(), partition: d.Event.Partition, offset: d.Event.Offset,
 	}
 	if !g.deleted {
-		g.keys = keys
 		g.version = sql.NullInt64{Int64: d.Version.Value, Valid: d.Version.Known && !d.Version.ByOffset}
 	}
 	return g
 }
 
-// keep takes over where the rows are in the tables that the event is not for.
-func (g *guard) keep(before guard) {
-	if g.deleted || len(before.keys) == 0 {
-		return
+// keys returns the row keys. Mostly they are those of the document, which need no
+// reading.
+func (g guard) keys(doc *document) (rowKeys, error) {
+	if g.rows == doc.keysText {
+		return doc.keys, nil
 	}
-	keys := maps.Clone(before.keys)
-	maps.Copy(keys, g.keys)
-	g.keys = keys
+	if g.rows == "" {
+		return nil, nil
+	}
+	var keys rowKeys
+	if err := json.Unmarshal([]byte(g.rows), &keys); err != nil {
+		return nil, connector.AsPermanent(fmt.Errorf("read row_keys in %s: %w", guardTable, err))
+	}
+	return keys, nil
+}
+
+// place sets the row keys to those of the document, and to prior for the tables that
+// the event is not for.
+func (g *guard) place(doc *document, prior rowKeys) (err error) {
+	if g.deleted {
+		g.rows = "{}"
+		return nil
+	}
+	g.rows = doc.keysText
+	keys := maps.Clone(prior)
+	maps.DeleteFunc(keys, func(table string, _ rowKey) bool { _, has := doc.keys[table]; return has })
+	if len(keys) > 0 {
+		maps.Copy(keys, doc.keys)
+		g.rows, err = keys.text()
+	}
+	return err
 }
 
 // admits reports whether next may be written over g. Equal is enough, so that a
@@ -90,75 +113,66 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// readGuards adds the guards of the keys to held.
-func (c *Connector) readGuards(ctx context.Context, q querier, keys []string, ending string, held map[string]guard) error {
-	w := newWriter(c.dialect).text("SELECT " + quoteAll(c.dialect, append([]string{"key"}, guardValues...)) +
-		" FROM " + guardTable + c.dialect.traits().byKey + " WHERE target = ").argument(c.target).text(" AND ")
-	c.dialect.anyOf(w, "key", keys)
-	w.text(" ORDER BY " + c.dialect.quote("key") + ending)
-	rows, err := q.QueryContext(ctx, w.sql(), w.arguments...)
-	if err != nil {
-		return fmt.Errorf("read versions: %w", err)
-	}
-	defer rows.Close()
+// guardQuery selects the guards of the keys, which are sorted if it locks them.
+func (c *Connector) guardQuery(keys []string, lock bool) *writer {
+	w := newWriter(c.dialect)
+	c.dialect.guards(w, quoteAll(c.dialect, append([]string{"key"}, guardValues...)), c.target, keys, lock)
+	return w
+}
+
+// scanGuards adds the guards that guardQuery has found to held.
+func scanGuards(rows scanner, held map[string]guard) error {
 	for rows.Next() {
 		var g guard
-		var key, rowKeys string
-		if err := rows.Scan(&key, &g.version, &g.deleted, &g.topicID, &g.partition, &g.offset, &rowKeys); err != nil {
-			return fmt.Errorf("read versions: %w", err)
-		}
-		if err := json.Unmarshal([]byte(rowKeys), &g.keys); err != nil {
-			return connector.AsPermanent(fmt.Errorf("read row_keys of %q in %s: %w", key, guardTable, err))
+		var key string
+		if err := rows.Scan(&key, &g.version, &g.deleted, &g.topicID, &g.partition, &g.offset, &g.rows); err != nil {
+			return err
 		}
 		held[key] = g
 	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read versions: %w", err)
+	return rows.Err()
+}
+
+// readGuards adds the guards of the keys to held, and locks nothing.
+func (c *Connector) readGuards(ctx context.Context, q querier, keys []string, held map[string]guard) error {
+	for part := range slices.Chunk(keys, maxArguments-1) {
+		err := readRows(ctx, q, c.guardQuery(part, false), func(rows scanner) error { return scanGuards(rows, held) })
+		if err != nil {
+			return fmt.Errorf("read versions: %w", err)
+		}
 	}
 	return nil
 }
 
 // saveGuards writes the guards of the keys that changed, of which those in held are
 // locked. It goes by key, so that two transactions never wait for each other.
-func (c *Connector) saveGuards(ctx context.Context, tx *sql.Tx, types []string, held, changed map[string]guard) error {
+func (c *Connector) saveGuards(types []string, held, changed map[string]guard) []command {
 	var created, updated [][]any
 	for _, key := range slices.Sorted(maps.Keys(changed)) {
-		row, err := c.guardRow(key, changed[key])
-		if err != nil {
-			return err
-		}
+		row := c.guardRow(key, changed[key])
 		if _, locked := held[key]; locked {
 			updated = append(updated, row)
 		} else {
 			created = append(created, row)
 		}
 	}
-	n, err := c.guards.insert(ctx, tx, types, c.dialect.onCollision(guardKey, nil), created)
-	if err == nil && n != int64(len(created)) {
-		return errRaced
+	commands := c.guards.insert(types, c.dialect.onCollision(guardKey, nil), created)
+	for i := range commands {
+		commands[i].onlyNew = true
 	}
-	if err == nil {
-		_, err = c.guards.insert(ctx, tx, types, c.dialect.onCollision(guardKey, guardValues), updated)
+	commands = append(commands, c.guards.insert(types, c.dialect.onCollision(guardKey, guardValues), updated)...)
+	for i := range commands {
+		commands[i].does = "write versions"
 	}
-	if err != nil {
-		return fmt.Errorf("write versions: %w", err)
-	}
-	return nil
+	return commands
 }
 
-func (c *Connector) guardRow(key string, g guard) ([]any, error) {
-	keys := []byte("{}")
-	if g.keys != nil {
-		var err error
-		if keys, err = json.Marshal(g.keys); err != nil {
-			return nil, connector.AsPermanent(fmt.Errorf("write row_keys of %q: %w", key, err))
-		}
-	}
+func (c *Connector) guardRow(key string, g guard) []any {
 	var version any
 	if g.version.Valid {
 		version = g.version.Int64
 	}
-	return []any{c.target, key, version, g.deleted, g.topicID, int64(g.partition), g.offset, string(keys)}, nil
+	return []any{c.target, key, version, g.deleted, g.topicID, int64(g.partition), g.offset, g.rows}
 }
 
 // Inspect implements [connector.Inspector]. It knows versions, not rows: those may
@@ -174,10 +188,8 @@ func (c *Connector) Inspect(ctx context.Context, keys []string) ([]connector.Hel
 		return nil, nil // nothing was pushed yet
 	}
 	guards := make(map[string]guard, len(keys))
-	for part := range slices.Chunk(keys, maxArguments-1) {
-		if err := c.readGuards(ctx, c.db, part, "", guards); err != nil {
-			return nil, c.failure(ctx, err)
-		}
+	if err := c.readGuards(ctx, c.db, keys, guards); err != nil {
+		return nil, c.failure(ctx, err)
 	}
 	held := make([]connector.Held, 0, len(guards))
 	for key, g := range guards {

@@ -41,19 +41,25 @@ func (k rowKey) columns() []string { return slices.Sorted(maps.Keys(k)) }
 // text is the same for equal keys only, and orders them.
 func (k rowKey) text() string { return fmt.Sprintf("%#v", k) }
 
-// MarshalJSON tells bytes from text, as {"base64": "…"}, and 2.0 from 2.
-func (k rowKey) MarshalJSON() ([]byte, error) {
-	fields := make(map[string]any, len(k))
-	for column, v := range k {
-		if b, ok := v.(blob); ok {
-			v = &event.Object{Names: []string{"base64"}, Values: []any{[]byte(b)}}
+// text is the JSON of the keys, the same for equal keys only. It tells bytes from
+// text, as {"base64": "…"}, and 2.0 from 2.
+func (k rowKeys) text() (string, error) {
+	tables := make(map[string]any, len(k))
+	for table, key := range k {
+		fields := make(map[string]any, len(key))
+		for column, v := range key {
+			if b, ok := v.(blob); ok {
+				v = &event.Object{Names: []string{"base64"}, Values: []any{[]byte(b)}}
+			}
+			fields[column] = v
 		}
-		fields[column] = v
+		tables[table] = fields
 	}
-	return event.AppendJSON(nil, fields)
+	text, err := event.AppendJSON(nil, tables)
+	return string(text), err
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
+// UnmarshalJSON reads what [rowKeys.text] wrote.
 func (k *rowKey) UnmarshalJSON(text []byte) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(text, &fields); err != nil {

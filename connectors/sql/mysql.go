@@ -1,9 +1,11 @@
 package sql
 
 import (
+	"context"
 	"crypto/tls"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"strings"
@@ -48,7 +50,26 @@ func (mysql) open(dsn *url.URL, secure *tls.Config) (driver.Connector, error) {
 	// driver hold in every mode.
 	config.Params["time_zone"] = "'+00:00'"
 	config.Params["sql_mode"] = "CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')"
-	return mysqldriver.NewConnector(config)
+	c, err := mysqldriver.NewConnector(config)
+	return readsCommitted{c}, err
+}
+
+// readsCommitted sets the isolation once for a connection, not for each transaction.
+type readsCommitted struct{ driver.Connector }
+
+func (r readsCommitted) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := r.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	session, ok := conn.(driver.ExecerContext)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("connection is %T, which runs no statements", conn), conn.Close())
+	}
+	if _, err := session.ExecContext(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", nil); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
 func (mysql) quote(name string) string { return quoteWith("`", name) }
@@ -57,7 +78,14 @@ func (mysql) placeholder(int) string { return "?" }
 
 func (mysql) values(w *writer, _ []string, rows [][]any) { w.list(rows) }
 
-func (mysql) anyOf(w *writer, column string, keys []string) { w.in(column, keys) }
+// guards is given its index: a SELECT that scanned other rows would wait for their
+// locks, and so deadlock.
+func (mysql) guards(w *writer, columns, target string, keys []string, lock bool) {
+	w.selectGuards(columns, " FORCE INDEX (PRIMARY)", target, keys)
+	if lock {
+		w.text(" FOR UPDATE")
+	}
+}
 
 // onCollision is ON DUPLICATE KEY UPDATE, which fires for every unique index of
 // the table, where the others name one. A row that collides by another index than
@@ -86,9 +114,6 @@ func (mysql) scalar(v any) (any, error) {
 
 func (mysql) traits() traits {
 	return traits{
-		// Where the SELECT scanned other rows, it would wait for their locks, and so
-		// deadlock.
-		lockRows: " FOR UPDATE", byKey: " FORCE INDEX (PRIMARY)",
 		foldsCase: true, changeType: "MODIFY COLUMN %s %s",
 		types: columnTypes{
 			text: "LONGTEXT CHARACTER SET utf8mb4",

@@ -2,7 +2,6 @@ package sql
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -50,15 +49,13 @@ func (c *Connector) transact(ctx context.Context, ds []*connector.Delivery) ([]c
 		keys[i] = d.Key
 	}
 	slices.Sort(keys)
-	tx, err := c.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
-	if err != nil {
-		return nil, fmt.Errorf("begin transaction: %w", err)
-	}
-	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing, and else its error is that of a dead connection
-	held := map[string]guard{}
+	tx := c.newTransaction()
+	defer tx.rollback(ctx)
+	held := make(map[string]guard, len(ds))
 	for part := range slices.Chunk(slices.Compact(keys), maxArguments-1) {
-		if err := c.readGuards(ctx, tx, part, c.dialect.traits().lockRows, held); err != nil {
-			return nil, err
+		read := func(rows scanner) error { return scanGuards(rows, held) }
+		if err := tx.read(ctx, c.guardQuery(part, true), read); err != nil {
+			return nil, fmt.Errorf("read versions: %w", err)
 		}
 	}
 	receipts, admitted, changed, err := admit(held, ds)
@@ -68,14 +65,12 @@ func (c *Connector) transact(ctx context.Context, ds []*connector.Delivery) ([]c
 	if len(admitted) == 0 {
 		return receipts, nil
 	}
-	if err := c.saveGuards(ctx, tx, types[c.guards], held, changed); err != nil {
+	rows, err := c.shape.commands(types, admitted)
+	if err != nil {
 		return nil, err
 	}
-	if err := c.shape.write(ctx, tx, types, admitted); err != nil {
+	if err := tx.commit(ctx, append(c.saveGuards(types[c.guards], held, changed), rows...)); err != nil {
 		return nil, err
-	}
-	if err := tx.Commit(); err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
 	}
 	return receipts, nil
 }
@@ -86,20 +81,26 @@ func admit(held map[string]guard, ds []*connector.Delivery) (
 	receipts []connector.Receipt, admitted []admission, changed map[string]guard, err error,
 ) {
 	receipts = make([]connector.Receipt, len(ds))
-	now, changed := maps.Clone(held), map[string]guard{}
+	now, changed := maps.Clone(held), make(map[string]guard, len(ds))
 	for i, d := range ds {
 		doc, err := documentOf(d)
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		next := guardOf(d, doc.keys)
+		next := guardOf(d)
 		before, known := now[d.Key]
 		if known && !before.admits(next) {
 			receipts[i].Stale = true
 			continue
 		}
-		admitted = append(admitted, admission{delivery: d, document: doc, prior: before.keys})
-		next.keep(before)
+		prior, err := before.keys(doc)
+		if err == nil {
+			err = next.place(doc, prior)
+		}
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		admitted = append(admitted, admission{delivery: d, document: doc, prior: prior})
 		now[d.Key], changed[d.Key] = next, next
 	}
 	return receipts, admitted, changed, nil

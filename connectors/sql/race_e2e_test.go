@@ -21,13 +21,14 @@ func TestE2EFirstVersionsRace(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
 		require.NoError(t, c.PushBatch(t.Context(), batch(t, c, 1, 1, nil))[0].Err) // makes the tables
 		newer := prepared(t, c, change{key: "a", version: 5, offset: 5, fields: object("id", "a", "title", "newer")})
-		row, err := c.guardRow("a", guardOf(newer, newer.Document.(*document).keys))
-		require.NoError(t, err)
+		g := guardOf(newer)
+		require.NoError(t, g.place(newer.Document.(*document), nil))
 		types, err := c.fitTables(t.Context())
 		require.NoError(t, err)
 		other, err := db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
-		_, err = c.guards.insert(t.Context(), other, types[c.guards], "", [][]any{row})
+		insert := c.guards.insert(types[c.guards], "", [][]any{c.guardRow("a", g)})[0]
+		_, err = other.ExecContext(t.Context(), insert.sql(), insert.arguments...)
 		require.NoError(t, err)
 
 		older := prepared(t, c, change{key: "a", version: 3, offset: 3, fields: object("id", "a", "title", "older")})

@@ -48,8 +48,8 @@ type Connector struct {
 type shape interface {
 	// document evaluates the expressions of one delivery.
 	document(d *connector.Delivery) (*document, error)
-	// write applies what the guard let through, in the order of the deliveries.
-	write(ctx context.Context, tx *sql.Tx, types columnsOf, admitted []admission) error
+	// commands apply what the guard let through, in the order of the deliveries.
+	commands(types columnsOf, admitted []admission) ([]command, error)
 	// tables are those that must exist, with the columns that they must have.
 	tables() []*table
 }
@@ -103,6 +103,9 @@ func New(_ context.Context, cfg *Config, env connector.Env) (connector.Connector
 // Prepare implements [connector.Preparer].
 func (c *Connector) Prepare(d *connector.Delivery) error {
 	doc, err := c.shape.document(d)
+	if err == nil {
+		doc.keysText, err = doc.keys.text()
+	}
 	if err != nil {
 		return connector.AsPermanent(err)
 	}

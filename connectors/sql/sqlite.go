@@ -44,7 +44,10 @@ func (sqlite) placeholder(int) string { return "?" }
 
 func (sqlite) values(w *writer, _ []string, rows [][]any) { w.list(rows) }
 
-func (sqlite) anyOf(w *writer, column string, keys []string) { w.in(column, keys) }
+// guards locks nothing: a transaction that writes has the whole database locked.
+func (sqlite) guards(w *writer, columns, target string, keys []string, _ bool) {
+	w.selectGuards(columns, "", target, keys)
+}
 
 func (d sqlite) onCollision(key, others []string) string { return onConflict(d, key, others) }
 
@@ -56,7 +59,7 @@ func (sqlite) scalar(v any) (any, error) {
 }
 
 // traits have types of the storage classes. A decimal is text: as a number it would
-// lose digits. A transaction that writes has the whole database locked.
+// lose digits.
 func (sqlite) traits() traits {
 	return traits{oneWriter: true, foldsCase: true, types: columnTypes{
 		text: "TEXT", key: "TEXT", exactKey: "TEXT", boolean: "INTEGER", integer: "INTEGER", float: "REAL", bytes: "BLOB",

@@ -1,8 +1,6 @@
 package sql
 
 import (
-	"context"
-	"database/sql"
 	"fmt"
 	"maps"
 	"strings"
@@ -136,7 +134,8 @@ func (s *statements) document(d *connector.Delivery) (*document, error) {
 	return doc, nil
 }
 
-func (s *statements) write(ctx context.Context, tx *sql.Tx, _ columnsOf, admitted []admission) error {
+func (s *statements) commands(_ columnsOf, admitted []admission) ([]command, error) {
+	var commands []command
 	for _, a := range admitted {
 		text, name, values := s.upsert, "upsert", a.document.keys[lastCall]
 		if a.delivery.Op == connector.Delete {
@@ -146,15 +145,11 @@ func (s *statements) write(ctx context.Context, tx *sql.Tx, _ columnsOf, admitte
 			}
 			maps.Copy(values, a.document.keys[lastCall])
 		}
-		w, ok := s.call(text, values, a.delivery)
-		if !ok {
-			continue
-		}
-		if err := w.exec(ctx, tx); err != nil {
-			return fmt.Errorf("run statement.%s: %w", name, err)
+		if w, ok := s.call(text, values, a.delivery); ok {
+			commands = append(commands, command{writer: w, does: "run statement." + name})
 		}
 	}
-	return nil
+	return commands, nil
 }
 
 // call fills in the parameters, unless one of them was never given a value.

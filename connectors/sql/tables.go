@@ -2,8 +2,6 @@ package sql
 
 import (
 	"cmp"
-	"context"
-	"database/sql"
 	"fmt"
 	"maps"
 	"slices"
@@ -124,15 +122,15 @@ func (s *tableSet) tombstone(d *connector.Delivery, keys rowKeys) error {
 	return nil
 }
 
-func (s *tableSet) write(ctx context.Context, tx *sql.Tx, types columnsOf, admitted []admission) error {
+func (s *tableSet) commands(types columnsOf, admitted []admission) (commands []command, err error) {
 	for len(admitted) > 0 {
 		n := s.fold(admitted)
-		if err := s.writeFolded(ctx, tx, types, admitted[:n]); err != nil {
-			return err
+		if commands, err = s.appendFolded(commands, types, admitted[:n]); err != nil {
+			return nil, err
 		}
 		admitted = admitted[n:]
 	}
-	return nil
+	return commands, nil
 }
 
 // fold returns how many of the deliveries may be written as one change of each
@@ -152,24 +150,24 @@ func (s *tableSet) fold(admitted []admission) int {
 	return len(admitted)
 }
 
-func (s *tableSet) writeFolded(ctx context.Context, tx *sql.Tx, types columnsOf, admitted []admission) error {
+func (s *tableSet) appendFolded(commands []command, types columnsOf, admitted []admission) ([]command, error) {
 	changes := make([]tableChange, len(s.list))
 	for i, t := range s.list {
 		changes[i] = t.fold(i, admitted)
 	}
 	for i, t := range slices.Backward(s.list) {
-		if err := t.remove(ctx, tx, changes[i].removals); err != nil {
-			return fmt.Errorf("delete from table %q: %w", t.name, err)
+		removals, err := t.remove(changes[i].removals)
+		if err != nil {
+			return nil, fmt.Errorf("delete from table %q: %w", t.name, err)
 		}
+		commands = append(commands, removals...)
 	}
 	for i, t := range s.list {
 		key := t.keyColumns()
 		others := slices.DeleteFunc(slices.Clone(t.columns), func(c string) bool { return slices.Contains(key, c) })
-		if _, err := t.insert(ctx, tx, types[t], s.dialect.onCollision(key, others), changes[i].upserts); err != nil {
-			return fmt.Errorf("write to table %q: %w", t.name, err)
-		}
+		commands = append(commands, t.insert(types[t], s.dialect.onCollision(key, others), changes[i].upserts)...)
 	}
-	return nil
+	return commands, nil
 }
 
 // tableChange is what several deliveries together do to a table: first the
@@ -195,26 +193,29 @@ func (t *table) takes(e *event.Event) (bool, error) {
 }
 
 // remove deletes rows, or marks those as deleted that are not yet.
-func (t *table) remove(ctx context.Context, tx *sql.Tx, removals []removal) error {
+func (t *table) remove(removals []removal) ([]command, error) {
+	does := fmt.Sprintf("delete from table %q", t.name)
+	var commands []command
 	if t.deleted == 0 {
-		keys := make([]rowKey, len(removals))
-		for i, r := range removals {
-			keys[i] = r.key
+		for part := range slices.Chunk(removals, maxAlternatives) {
+			w := newWriter(t.dialect).text("DELETE FROM " + quoteTable(t.dialect, t.name) + " WHERE ")
+			for i, r := range part {
+				w.separate(i, " OR ").text("(").matches(r.key).text(")")
+			}
+			commands = append(commands, command{writer: w, does: does})
 		}
-		return deleteRows(ctx, tx, t.dialect, t.name, keys)
+		return commands, nil
 	}
 	mark := t.dialect.quote(t.columns[t.deleted])
 	for _, r := range removals {
 		at, err := t.dialect.scalar(r.at)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		w := newWriter(t.dialect).text("UPDATE " + quoteTable(t.dialect, t.name) + " SET " + mark + " = ").argument(at)
-		if err := w.text(" WHERE "+mark+" IS NULL AND ").matches(r.key).exec(ctx, tx); err != nil {
-			return err
-		}
+		commands = append(commands, command{writer: w.text(" WHERE " + mark + " IS NULL AND ").matches(r.key), does: does})
 	}
-	return nil
+	return commands, nil
 }
 
 // pendingRow is a row to write, with the number of its delivery in the batch.

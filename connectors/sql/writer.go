@@ -1,8 +1,7 @@
 package sql
 
 import (
-	"context"
-	"database/sql"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -14,14 +13,14 @@ const maxArguments = 30_000
 // writer builds a statement with its arguments.
 type writer struct {
 	dialect   dialect
-	texts     []string
+	built     strings.Builder
 	arguments []any
 }
 
 func newWriter(d dialect) *writer { return &writer{dialect: d} }
 
 func (w *writer) text(s string) *writer {
-	w.texts = append(w.texts, s)
+	w.built.WriteString(s)
 	return w
 }
 
@@ -46,35 +45,22 @@ func (w *writer) matches(key rowKey) *writer {
 	return w
 }
 
-func (w *writer) sql() string { return strings.Join(w.texts, "") }
-
-func (w *writer) exec(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, w.sql(), w.arguments...)
-	return err
-}
+func (w *writer) sql() string { return w.built.String() }
 
 // insert writes rows into t, whose columns have the types, with as few statements
-// as their arguments allow; ending says what becomes of a row that exists. It
-// returns the number of rows that are new or changed, as the database counts.
-func (t *table) insert(ctx context.Context, tx *sql.Tx, types []string, ending string, rows [][]any) (int64, error) {
-	d, most, written := t.dialect, max(1, maxArguments/len(t.columns)), int64(0)
+// as their arguments allow; ending says what becomes of a row that exists.
+func (t *table) insert(types []string, ending string, rows [][]any) []command {
+	d, most := t.dialect, max(1, maxArguments/len(t.columns))
 	if d.traits().arrays {
 		most = maxArguments
 	}
+	var commands []command
 	for part := range slices.Chunk(rows, most) {
 		w := newWriter(d).text("INSERT INTO " + quoteTable(d, t.name) + " (" + quoteAll(d, t.columns) + ") ")
 		d.values(w, types, part)
-		result, err := tx.ExecContext(ctx, w.text(ending).sql(), w.arguments...)
-		if err != nil {
-			return written, err
-		}
-		n, err := result.RowsAffected()
-		if err != nil {
-			return written, err
-		}
-		written += n
+		commands = append(commands, command{writer: w.text(ending), does: fmt.Sprintf("write to table %q", t.name), rows: len(part)})
 	}
-	return written, nil
+	return commands
 }
 
 // list writes rows as VALUES.
@@ -93,30 +79,17 @@ func (w *writer) tuple(values []any) *writer {
 	return w
 }
 
-// in writes that a column has one of the keys.
-func (w *writer) in(column string, keys []string) {
-	w.text(w.dialect.quote(column) + " IN (")
-	for i, key := range keys {
-		w.separate(i, ", ").argument(key)
+// selectGuards writes what [dialect.guards] describes; hint follows the table's name.
+func (w *writer) selectGuards(columns, hint, target string, keys []string) {
+	w.text("SELECT " + columns + " FROM " + guardTable + hint + " WHERE target = ").argument(target).text(" AND ")
+	key := w.dialect.quote("key")
+	w.text(key + " IN (")
+	for i, k := range keys {
+		w.separate(i, ", ").argument(k)
 	}
-	w.text(")")
+	w.text(") ORDER BY " + key)
 }
 
 // maxAlternatives bounds the ORs of one statement: SQLite takes expressions of a
 // depth of 1,000.
 const maxAlternatives = 200
-
-// deleteRows deletes the rows that have the values of one of the keys.
-func deleteRows(ctx context.Context, tx *sql.Tx, d dialect, table string, keys []rowKey) error {
-	for part := range slices.Chunk(keys, maxAlternatives) {
-		w := newWriter(d)
-		w.text("DELETE FROM " + quoteTable(d, table) + " WHERE ")
-		for i, key := range part {
-			w.separate(i, " OR ").text("(").matches(key).text(")")
-		}
-		if err := w.exec(ctx, tx); err != nil {
-			return err
-		}
-	}
-	return nil
-}

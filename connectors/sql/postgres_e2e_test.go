@@ -1,0 +1,128 @@
+//go:build e2e
+
+package sql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hms-sme/policysync/pkg/connector"
+)
+
+// onPostgres runs a test on PostgreSQL, with a connector to an empty database whose
+// tables it has made.
+func onPostgres(t *testing.T, table connector.Named[Table], run func(t *testing.T, c *Connector, db *sql.DB)) {
+	t.Helper()
+	each(t, func(t *testing.T, s server) {
+		t.Helper()
+		if s.dialect != (postgres{}) {
+			t.Skip("another database")
+		}
+		dsn, db := s.fresh(t)
+		c := newConnector(t, Config{DSN: connector.NewSecret(dsn.String()), Tables: []connector.Named[Table]{table}, Schema: schemaCreate})
+		t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+		_, err := c.fitTables(t.Context())
+		require.NoError(t, err)
+		run(t, c, db)
+	})
+}
+
+// A table that has grown since it was analyzed, or never was, as in a first load: the
+// guards of a batch must still be found by their keys.
+func TestE2EPostgresReadsOnlyTheGuardsOfTheBatch(t *testing.T) {
+	onPostgres(t, policies(), func(t *testing.T, c *Connector, db *sql.DB) {
+		t.Helper()
+		exec(t, db, `ALTER TABLE policysync_versions SET (autovacuum_enabled = false)`,
+			`INSERT INTO policysync_versions SELECT 'legacy', 'P-' || n, 1, false, 't', 0, n, '{}' FROM generate_series(1, 20000) n`)
+		var keys []string
+		for i := range 100 {
+			keys = append(keys, fmt.Sprint("P-", i*100))
+		}
+		slices.Sort(keys)
+		w := c.guardQuery(keys, true)
+		tx, err := db.Begin()
+		require.NoError(t, err)
+		defer tx.Rollback()
+		rows, err := tx.Query("EXPLAIN ANALYZE "+w.sql(), w.arguments...)
+		require.NoError(t, err)
+		defer rows.Close()
+		for rows.Next() {
+			var line string
+			require.NoError(t, rows.Scan(&line))
+			require.NotContains(t, line, "Rows Removed by Filter")
+			require.NotContains(t, line, "Seq Scan")
+		}
+		require.NoError(t, rows.Err())
+	})
+}
+
+// Few rows go as a list of values, many as arrays: what is stored must be the same.
+func TestE2EPostgresStoresFewAndManyRowsAlike(t *testing.T) {
+	onPostgres(t, kindsTable(), func(t *testing.T, c *Connector, db *sql.DB) {
+		t.Helper()
+		push := func(key string, n int) {
+			var ds []*connector.Delivery
+			for i := range n {
+				_, _, values := everyKind()
+				values.Values[0] = fmt.Sprintf(`%s {"%d",\}`, key, i)
+				ds = append(ds, prepared(t, c, change{key: fmt.Sprint(key, i), version: 1, offset: 1, fields: values}))
+			}
+			require.NoError(t, c.PushBatch(t.Context(), ds)[0].Err)
+		}
+		push("one", 1)
+		push("many", fewRows+1)
+		require.Equal(t, []string{fmt.Sprint(fewRows+2, " ", 1)}, dump(t, db,
+			`SELECT COUNT(*), COUNT(DISTINCT (flag, count, ratio, raw, at, day, clock, fee, list, nothing)) FROM kinds`))
+		require.Equal(t, []string{`many {"7",\}`, `one {"0",\}`}, dump(t, db,
+			`SELECT id FROM kinds WHERE id LIKE '%{"7"%' OR id LIKE 'one%' ORDER BY id`))
+	})
+}
+
+// Whatever ends a transaction before its commit, no lock may outlive it.
+func TestE2EPostgresKeepsNoTransactionOpen(t *testing.T) {
+	open := `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'`
+	for _, test := range []struct {
+		name string
+		end  func(t *testing.T, c *Connector, d *connector.Delivery)
+	}{
+		{"the row is refused", func(t *testing.T, c *Connector, _ *connector.Delivery) {
+			t.Helper()
+			var ds []*connector.Delivery
+			for i := range 2 {
+				ds = append(ds, prepared(t, c, change{key: fmt.Sprint(i), version: 1, fields: object("id", "b", "title", "\x00")}))
+			}
+			require.Equal(t, connector.Permanent, connector.Classify(c.PushBatch(t.Context(), ds)[0].Err))
+		}},
+		{"the version is stale", func(t *testing.T, c *Connector, d *connector.Delivery) {
+			t.Helper()
+			_, err := c.Push(t.Context(), d)
+			require.NoError(t, err)
+			d.Version.Value--
+			receipt, err := c.Push(t.Context(), d)
+			require.NoError(t, err)
+			require.True(t, receipt.Stale)
+		}},
+		{"its context ends between two statements", func(t *testing.T, c *Connector, d *connector.Delivery) {
+			t.Helper()
+			ctx, cancel := context.WithCancel(t.Context())
+			tx := c.newTransaction()
+			require.NoError(t, tx.read(ctx, c.guardQuery([]string{d.Key}, true), func(rows scanner) error { return scanGuards(rows, nil) }))
+			cancel()
+			tx.rollback(ctx)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			onPostgres(t, policies(), func(t *testing.T, c *Connector, db *sql.DB) {
+				t.Helper()
+				test.end(t, c, prepared(t, c, change{key: "a", version: 2, fields: object("id", "a", "title", "")}))
+				require.Eventually(t, func() bool { return dump(t, db, open)[0] == "0" }, 10*time.Second, 10*time.Millisecond)
+			})
+		})
+	}
+}
