@@ -38,7 +38,7 @@ type note struct {
 	offset int64
 	// What it takes over from the versions that gave way to it; see pending.
 	superseded, turn int
-	since            time.Time
+	since            int64 // in unix nanoseconds, which take less than a time.Time
 }
 
 // wants reports whether a target is known to want what a verdict is about.
@@ -84,7 +84,7 @@ func (l *Lane) note(ev *event.Event) {
 		old = nil
 	}
 	if old != nil {
-		n.superseded, n.turn, n.since = n.superseded+old.superseded+1, old.turn, old.since
+		n.superseded, n.turn, n.since = n.superseded+old.superseded+1, old.turn, old.since.UnixNano()
 	}
 	key := ev.Key
 	if !known {
@@ -131,7 +131,7 @@ func (l *Lane) givesWay(ev *event.Event) bool {
 		return false
 	}
 	if n.superseded == 0 {
-		n.turn, n.since = l.pushed+l.count+1, ev.Timestamp
+		n.turn, n.since = l.pushed+l.count+1, ev.Timestamp.UnixNano()
 	}
 	n.superseded++
 	l.ahead.put(ev.Key, n)
@@ -154,7 +154,7 @@ func (l *Lane) inherit(p *pending) {
 		return
 	}
 	if n.superseded > 0 {
-		p.superseded, p.turn, p.since = n.superseded, n.turn, n.since
+		p.superseded, p.turn, p.since = n.superseded, n.turn, time.Unix(0, n.since)
 	}
 	if n.offset > p.d.Event.Offset { // the turn had come
 		l.ahead.put(p.d.Key, note{offset: n.offset})

@@ -294,3 +294,60 @@ func TestLatestReplaysARangeLargerThanItsWindow(t *testing.T) {
 		}
 	})
 }
+
+// What can't be sent, since its filter does not compile, is nothing to ask a target by
+// that was down: if nothing else is left in the window more is read.
+func TestLatestIsAskedAlthoughTheWindowHoldsNothingToSend(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(narrow), routedBy(routerFunc(func(ev *event.Event) route.Verdict {
+			if ev.Offset == 0 {
+				return route.Verdict{Err: &mapping.SchemaError{ID: 9, Err: errors.New("undefined field")}}
+			}
+			return route.Verdict{Deliver: true}
+		})))
+		c := r.targets[0]
+		c.set(refused)
+		r.publish("unknown")
+		for range 3 {
+			r.inTurn(500, 1)
+			<-time.After(time.Hour)
+		}
+		c.set(accepted)
+		<-time.After(time.Hour)
+		synctest.Wait()
+		require.GreaterOrEqual(t, len(c.offsets("")), 500)
+	})
+}
+
+// A target that is paused keeps the newest versions only, and gets them when it is resumed.
+func TestLatestLooksAheadOfAPausedTarget(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(narrow), withTarget(nil))
+		r.pause(0, true)
+		r.inTurn(500, 4)
+		<-time.After(time.Hour)
+		synctest.Wait()
+		_, opened := r.feeds.counts()
+		require.Zero(t, opened)
+		r.pause(0, false)
+		r.settlesAll(time.Minute)
+		require.LessOrEqual(t, len(r.targets[0].offsets("")), 501)
+	})
+}
+
+// What backs off for its own failures does not give way to what is beyond the window: its
+// key would be asked for at once again. That the target was away is no failure of a key.
+func TestLatestKeepsTheBackOffOfAKeyBeyondItsWindow(t *testing.T) {
+	t.Parallel()
+	for waiting, failure := range map[int]error{2: errServer, 1: connector.AsUnavailable(errors.New("connection refused"))} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, withTarget(narrow))
+			r.targets[0].set(func(context.Context, *connector.Delivery) error { return failure })
+			r.push("hot", "other")
+			r.p.lanes[0].note(&event.Event{Record: record(50, "hot"), Key: "hot", HasKey: true})
+			require.Equal(t, waiting, r.Snapshot().Targets[0].Lanes[0].Deliveries, failure.Error())
+		})
+	}
+}

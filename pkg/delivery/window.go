@@ -86,12 +86,23 @@ func (l *Lane) awaitRoom(ctx context.Context) error {
 }
 
 // hasRoom asks for a tenth of the window, so that the feed does not wake for
-// each single delivery, and for what the delivery needs that found no room. Where versions
-// gave way to such as a target in doubt is to have later, nothing is to be read for it.
+// each single delivery, and for what the delivery needs that found no room. What gave way
+// to versions beyond the window makes none while nothing is pushed.
 func (l *Lane) hasRoom() bool {
-	if l.t.latest && l.count > 0 && l.t.doubted() {
+	if l.t.latest && (l.t.paused || l.t.doubted()) && l.asks() {
 		return false
 	}
 	most, bytes := l.t.settings.Window.Deliveries, l.capacity()
 	return l.weight(len(l.keys), l.count) <= most-max(1, most/10) && (l.count == 0 || l.bytes+max(l.refused, bytes/10) <= bytes)
+}
+
+// asks reports whether the lane has anything by which a target in doubt can be asked, and
+// that settles once the doubt is over.
+func (l *Lane) asks() bool {
+	for _, q := range l.keys {
+		if q.entries[0].sendable() {
+			return true
+		}
+	}
+	return false
 }
