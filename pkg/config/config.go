@@ -50,7 +50,7 @@ type Config struct {
 	Control      Control       `yaml:"control"`
 	// Memory is what the process should take, beside some 32KiB for each attempt that
 	// the targets' `concurrency` allows. A quarter of it bounds what all lanes hold
-	// together, beside the window of each; what does not fit waits in Kafka. A sixteenth
+	// together, beside the window of each; what does not fit waits in Kafka. An eighth
 	// is for what `deliver: latest` has to know of policies beyond its window, some 100
 	// bytes and the key for each. Go collects garbage more often rather than take more,
 	// unless GOMEMLIMIT is set.

@@ -217,7 +217,7 @@ func TestLatestWithoutMemoryToLookAhead(t *testing.T) {
 		<-time.After(time.Minute)
 		synctest.Wait()
 		held := r.notes.held.Load()
-		require.Greater(t, held, int64(memory/16/3))
+		require.Greater(t, held, int64(memory/16*9/10))
 		require.LessOrEqual(t, held, int64(memory/16))
 		require.Less(t, r.p.passed(), int64(600), "it looks no further than it can remember")
 		c.set(accepted)

@@ -61,7 +61,7 @@ type Config struct {
 	CommitNow   func()
 	// Memory is what the process should take, in bytes: a quarter of it bounds what all
 	// lanes hold together, a thirty-second part what feeds have brought and no lane was offered
-	// yet, a sixteenth what lanes know of the log ahead of them. 0 leaves each lane to its own window.
+	// yet, an eighth what lanes know of the log ahead of them. 0 leaves each lane to its own window.
 	Memory  int64
 	Jitter  Jitter
 	Tracer  *telemetry.Tracer
@@ -90,7 +90,7 @@ type Engine struct {
 // NewEngine returns an engine without partitions.
 func NewEngine(c Config) *Engine {
 	e := &Engine{Config: c, live: map[*Partition]struct{}{}, orders: orders{news: make(chan struct{})}}
-	e.windows.limit, e.inboxes.limit, e.notes.limit = c.Memory/4, c.Memory/32, c.Memory/16
+	e.windows.limit, e.inboxes.limit, e.notes.limit = c.Memory/4, c.Memory/32, c.Memory/8
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e
 }
