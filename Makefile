@@ -113,6 +113,10 @@ bench-isolation: build ## Measure targets beside one that is down: throughput, l
 bench-push: build ## Measure pushes by HTTP, in either http_version, beside a bare client
 	@$(BENCH) -suite push
 
+.PHONY: bench-replay
+bench-replay: build ## Measure targets beside one that is replayed, with and without a throttle
+	@$(BENCH) -suite replay
+
 .PHONY: bench-growth
 bench-growth: build ## Measure as partitions, targets, keys and members grow
 	@$(BENCH) -suite growth
