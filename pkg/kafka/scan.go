@@ -89,9 +89,10 @@ func (a *Admin) Scan(ctx context.Context, spans []Span, each func(*event.Record)
 	if len(open) == 0 {
 		return nil
 	}
-	// A marker of a transaction may be the last of a span.
+	// What is fetched may grow tenfold when it is decompressed. A marker of a transaction may
+	// be the last of a span.
 	client, err := a.config.dial(a.log, kgo.ConsumePartitions(starts), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(), kgo.FetchMaxBytes(16<<20), kgo.ConsumeResetOffset(kgo.NoResetOffset()))
+		kgo.KeepControlRecords(), kgo.FetchMaxBytes(4<<20), kgo.FetchMaxPartitionBytes(256<<10), kgo.ConsumeResetOffset(kgo.NoResetOffset()))
 	if err != nil {
 		return err
 	}
