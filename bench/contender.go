@@ -218,6 +218,10 @@ func (c *contender) metrics(ctx context.Context) (map[string]float64, error) {
 	for name, f := range families {
 		for _, m := range f.GetMetric() {
 			sums[name] += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			if h := m.GetHistogram(); h != nil {
+				sums[name+"_sum"] += h.GetSampleSum()
+				sums[name+"_count"] += float64(h.GetSampleCount())
+			}
 		}
 	}
 	return sums, err

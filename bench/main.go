@@ -1,6 +1,6 @@
 // Command bench measures policysync as a whole, on a real Kafka: beside what one would
 // use instead (peers), with a target that is down (isolation, outage), new (backfill) or replayed (replay),
-// and as its work grows (growth). Everybody gets the same events from the same Kafka for the same server,
+// as its work grows (growth), and when it is killed (crash). Everybody gets the same events from the same Kafka for the same server,
 // one after the other in one run. The make targets named bench-… run it;
 // docs/performance.md says what was seen.
 package main
@@ -67,7 +67,7 @@ func runClient(ctx context.Context, name, file string) error {
 // suites are what can be measured.
 var suites = map[string]func(*bench, context.Context) error{
 	"peers": (*bench).peers, "backfill": (*bench).backfill, "isolation": (*bench).isolation, "outage": (*bench).outage, "growth": (*bench).growth,
-	"push": (*bench).push, "replay": (*bench).replay,
+	"push": (*bench).push, "replay": (*bench).replay, "crash": (*bench).crash,
 }
 
 type bench struct {
