@@ -89,7 +89,7 @@ e2e-stop: ## Stop the servers of the end-to-end tests
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
-# The next four hand on SIZE, which makes them larger or smaller, and write to bench/results.
+# The next three hand on SIZE, which makes them larger or smaller, and write to bench/results.
 BENCH = servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
 	go build -o $(BIN)/bench ./bench && $(BIN)/bench -policysync $(BIN)/policysync -size $(or $(SIZE),1)
 
@@ -108,10 +108,6 @@ bench-isolation: build ## Measure targets beside one that is down: throughput, l
 	@$(BENCH) -suite isolation
 	@$(BENCH) -suite outage
 	@$(BENCH) -suite backfill
-
-.PHONY: bench-push
-bench-push: build ## Measure pushes by HTTP, in either http_version, beside a bare client
-	@$(BENCH) -suite push
 
 .PHONY: bench-replay
 bench-replay: build ## Measure targets beside one that is replayed, with and without a throttle

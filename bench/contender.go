@@ -47,18 +47,14 @@ const policysyncTarget = `  @name:
     url: "@url"
     delete: ignore
     concurrency: @concurrency
-    http_version: "@version"
     map: {eventId: event.eventId, policyId: event.payload.policyId, version: event.version, title: event.payload.name, text: "event.payload.rules[0].text"}
 `
 
-// lean is policysync with its way of HTTP/1.1.
-const lean = "policysync, http_version 1.1"
-
-func (w *work) policysync(version string) string {
+func (w *work) policysync() string {
 	var text strings.Builder
 	text.WriteString(policysyncConfig)
 	for i, url := range w.URLs {
-		text.WriteString(strings.NewReplacer("@name", fmt.Sprintf("target%d", i), "@url", url, "@version", version).Replace(policysyncTarget))
+		text.WriteString(strings.NewReplacer("@name", fmt.Sprintf("target%d", i), "@url", url).Replace(policysyncTarget))
 		if url == w.Down {
 			text.WriteString(w.Extra)
 		}
@@ -111,9 +107,7 @@ func (w *work) fill(text string) string {
 func (w *work) told(name string) []byte {
 	switch name {
 	case "policysync":
-		return []byte(w.policysync("auto"))
-	case lean:
-		return []byte(w.policysync("1.1"))
+		return []byte(w.policysync())
 	case "benthos":
 		return []byte(w.benthos())
 	}
@@ -142,7 +136,7 @@ func (b *bench) start(ctx context.Context, name string, w *work, member int) (*c
 	c := &contender{name: name, health: w.Health}
 	//nolint:gosec // the programs to measure
 	switch name {
-	case "policysync", lean:
+	case "policysync":
 		if member == 0 {
 			if out, err := exec.CommandContext(ctx, b.policysync, "topics", "create", "-c", file).CombinedOutput(); err != nil {
 				return nil, fmt.Errorf("%w: %s", err, out)

@@ -67,7 +67,7 @@ func runClient(ctx context.Context, name, file string) error {
 // suites are what can be measured.
 var suites = map[string]func(*bench, context.Context) error{
 	"peers": (*bench).peers, "backfill": (*bench).backfill, "isolation": (*bench).isolation, "outage": (*bench).outage, "growth": (*bench).growth,
-	"push": (*bench).push, "replay": (*bench).replay, "crash": (*bench).crash,
+	"replay": (*bench).replay, "crash": (*bench).crash,
 }
 
 type bench struct {

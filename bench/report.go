@@ -59,7 +59,7 @@ func table(all []figures) string {
 func millis(d time.Duration) float64 { return d.Seconds() * 1000 }
 
 var colours = map[string]string{
-	"bare": "#9aa0a6", "policysync": "#0b6e4f", lean: "#3fa37c", "loop": "#d98e04", "benthos": "#8a4fbe", "parallel-consumer": "#2c6fbb",
+	"bare": "#9aa0a6", "policysync": "#0b6e4f", "loop": "#d98e04", "benthos": "#8a4fbe", "parallel-consumer": "#2c6fbb",
 }
 
 // bars draws a bar for each figure, with its number beside it.
