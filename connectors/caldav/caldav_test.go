@@ -57,20 +57,14 @@ func newConnector(t *testing.T, cfg *Config) *Connector {
 }
 
 func TestConformance(t *testing.T) {
-	for _, version := range []string{"auto", "1.1"} {
-		t.Run("http_version "+version, func(t *testing.T) {
-			connectortest.Run(t, connectortest.Harness{
-				New: func(t *testing.T) connectortest.System {
-					c := newCalendar(t)
-					cfg := configOf(c.URL + "/app/policies/")
-					cfg.HTTPVersion = version
-					return c.system(newConnector(t, cfg))
-				},
-				RefusesBadTitle: true,
-				Secrets:         []string{password},
-			})
-		})
-	}
+	connectortest.Run(t, connectortest.Harness{
+		New: func(t *testing.T) connectortest.System {
+			c := newCalendar(t)
+			return c.system(newConnector(t, configOf(c.URL+"/app/policies/")))
+		},
+		RefusesBadTitle: true,
+		Secrets:         []string{password},
+	})
 }
 
 // change is a delivery of one key, prepared. Version 0 deletes it.

@@ -16,21 +16,17 @@ import (
 func TestAllocations(t *testing.T) {
 	srv := httptest.NewServer(nethttp.HandlerFunc(func(nethttp.ResponseWriter, *nethttp.Request) {}))
 	t.Cleanup(srv.Close)
-	for version, stage := range map[string]string{"auto": "push by http", "1.1": "push by http, http_version 1.1"} {
-		cfg := &Config{URL: text(srv.URL), Delete: &Delete{Ignore: true}}
-		cfg.HTTPVersion = version
-		c := newConnector(t, cfg)
-		d := upsertOf("P-1", "title", "Weekend Inspections", "agency", "DOI", "status", "active")
-		var err error
-		allocs.Check(t, stage, testing.AllocsPerRun(1000, func() {
-			if err == nil {
-				err = c.Prepare(d)
-			}
-			if err == nil {
-				_, err = c.Push(t.Context(), d)
-			}
-		}))
-		require.NoError(t, err)
-		require.NoError(t, c.Close(t.Context()))
-	}
+	c := newConnector(t, &Config{URL: text(srv.URL), Delete: &Delete{Ignore: true}})
+	d := upsertOf("P-1", "title", "Weekend Inspections", "agency", "DOI", "status", "active")
+	var err error
+	allocs.Check(t, "push by http", testing.AllocsPerRun(1000, func() {
+		if err == nil {
+			err = c.Prepare(d)
+		}
+		if err == nil {
+			_, err = c.Push(t.Context(), d)
+		}
+	}))
+	require.NoError(t, err)
+	require.NoError(t, c.Close(t.Context()))
 }

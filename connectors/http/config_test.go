@@ -150,23 +150,20 @@ func TestHostTrust(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			for _, version := range versions {
-				c := newConnector(t, &Config{
-					Config: httpclient.Config{AllowPrivateAddresses: tt.allow, HTTPVersion: version},
-					URL:    text(tt.url), Delete: &Delete{Ignore: true},
-				})
-				d := upsertOf("k", "v", "x", "port", host[len("127.0.0.1:"):], "last", host[len(host)-1:])
-				require.NoError(t, c.Prepare(d))
-				_, err := c.Push(t.Context(), d)
-				require.NoError(t, c.Close(t.Context()))
-				if tt.trusted {
-					require.NoError(t, err)
-					continue
-				}
-				var private *httpclient.PrivateAddressError
-				require.ErrorAs(t, err, &private)
-				require.Equal(t, connector.Permanent, connector.Classify(err))
+			c := newConnector(t, &Config{
+				Config: httpclient.Config{AllowPrivateAddresses: tt.allow}, URL: text(tt.url), Delete: &Delete{Ignore: true},
+			})
+			defer func() { require.NoError(t, c.Close(t.Context())) }()
+			d := upsertOf("k", "v", "x", "port", host[len("127.0.0.1:"):], "last", host[len(host)-1:])
+			require.NoError(t, c.Prepare(d))
+			_, err := c.Push(t.Context(), d)
+			if tt.trusted {
+				require.NoError(t, err)
+				return
 			}
+			var private *httpclient.PrivateAddressError
+			require.ErrorAs(t, err, &private)
+			require.Equal(t, connector.Permanent, connector.Classify(err))
 		})
 	}
 }

@@ -10,9 +10,9 @@
 //	Traceparent         W3C trace context
 //
 // The target is asked to answer a known Idempotency-Key as it did before, and to
-// refuse with 412 a version older than what it holds: that settles as stale. A request
-// is sent once more, under the same key, if a kept connection turns out to be closed
-// before any answer.
+// refuse with 412 a version older than what it holds: that settles as stale. Go's
+// HTTP client sends a request once more, under the same key, if a kept connection
+// turns out to be closed before any answer.
 package http
 
 import (

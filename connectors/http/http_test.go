@@ -22,9 +22,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const token = "bearer-token-of-the-test"
 
-// versions are the values of http_version.
-var versions = []string{"auto", "1.1"}
-
 func newConnector(t *testing.T, cfg *Config) *Connector {
 	t.Helper()
 	cfg.SetDefaults()
@@ -56,21 +53,19 @@ func TestConformance(t *testing.T) {
 			}
 		},
 	} {
-		for _, version := range versions {
-			t.Run(name+", http_version "+version, func(t *testing.T) {
-				connectortest.Run(t, connectortest.Harness{
-					New: func(t *testing.T) connectortest.System {
-						a := newAPI(t)
-						cfg := config(a.URL)
-						cfg.Delete = &Delete{Call: Call{URL: text(a.URL + "/rules/{key}")}}
-						cfg.Auth.Bearer, cfg.HTTPVersion = connector.NewSecret(token), version
-						return a.system(newConnector(t, cfg))
-					},
-					RefusesBadTitle: true,
-					Secrets:         []string{token},
-				})
+		t.Run(name, func(t *testing.T) {
+			connectortest.Run(t, connectortest.Harness{
+				New: func(t *testing.T) connectortest.System {
+					a := newAPI(t)
+					cfg := config(a.URL)
+					cfg.Delete = &Delete{Call: Call{URL: text(a.URL + "/rules/{key}")}}
+					cfg.Auth.Bearer = connector.NewSecret(token)
+					return a.system(newConnector(t, cfg))
+				},
+				RefusesBadTitle: true,
+				Secrets:         []string{token},
 			})
-		}
+		})
 	}
 }
 

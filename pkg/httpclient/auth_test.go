@@ -18,73 +18,70 @@ import (
 )
 
 func TestCredentials(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		file := filepath.Join(t.TempDir(), "token")
-		require.NoError(t, os.WriteFile(file, []byte("first\n"), 0o600))
-		hush := connector.NewSecret("hush")
-		for _, tt := range []struct {
-			name         string
-			auth         Auth
-			header, want string
-		}{
-			{"none", Auth{}, "Authorization", ""},
-			{"bearer", Auth{Bearer: hush}, "Authorization", "Bearer hush"},
-			{"bearer from a file", Auth{Bearer: connector.SecretFile(file)}, "Authorization", "Bearer first"},
-			{"basic", Auth{Basic: &Basic{"kate", hush}}, "Authorization", "Basic a2F0ZTpodXNo"},
-			{"api key", Auth{APIKey: &APIKey{"X-Key", hush}}, "X-Key", "hush"},
-		} {
-			t.Run(tt.name, func(t *testing.T) {
-				t.Parallel()
-				url := serve(t, func(w http.ResponseWriter, r *http.Request) {
-					w.WriteHeader(http.StatusUnauthorized)
-					_, _ = io.WriteString(w, r.Header.Get(tt.header)+"\n is\twrong\x00")
-				})
-				resp, err := get(t.Context(), newClient(t, version, Config{Auth: tt.auth}, Options{}), url)
-				require.NoError(t, err)
-				require.Contains(t, string(resp.Body), tt.want)
-				require.Equal(t, connector.Unavailable, connector.Classify(resp.Err()))
-				require.ErrorContains(t, resp.Err(), "is wrong\"")
-				for _, secret := range []string{"hush", "first", "a2F0ZTpodXNo"} {
-					require.NotContains(t, resp.Err().Error(), secret)
-				}
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte("first\n"), 0o600))
+	hush := connector.NewSecret("hush")
+	for _, tt := range []struct {
+		name         string
+		auth         Auth
+		header, want string
+	}{
+		{"none", Auth{}, "Authorization", ""},
+		{"bearer", Auth{Bearer: hush}, "Authorization", "Bearer hush"},
+		{"bearer from a file", Auth{Bearer: connector.SecretFile(file)}, "Authorization", "Bearer first"},
+		{"basic", Auth{Basic: &Basic{"kate", hush}}, "Authorization", "Basic a2F0ZTpodXNo"},
+		{"api key", Auth{APIKey: &APIKey{"X-Key", hush}}, "X-Key", "hush"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusUnauthorized)
+				_, _ = io.WriteString(w, r.Header.Get(tt.header)+"\n is\twrong\x00")
 			})
-		}
-	})
+			resp, err := get(t.Context(), newClient(t, Config{Auth: tt.auth}, Options{}), url)
+			require.NoError(t, err)
+			require.Contains(t, string(resp.Body), tt.want)
+			require.Equal(t, connector.Unavailable, connector.Classify(resp.Err()))
+			require.ErrorContains(t, resp.Err(), "is wrong\"")
+			for _, secret := range []string{"hush", "first", "a2F0ZTpodXNo"} {
+				require.NotContains(t, resp.Err().Error(), secret)
+			}
+		})
+	}
 }
 
 func TestSecretIsReadForEachRequest(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		file := filepath.Join(t.TempDir(), "token")
-		url := serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Header.Get("Authorization")) })
-		c := newClient(t, version, Config{Auth: Auth{Bearer: connector.SecretFile(file)}}, Options{})
-		_, err := get(t.Context(), c, url)
-		require.ErrorIs(t, err, os.ErrNotExist)
-		require.Equal(t, connector.Unavailable, connector.Classify(err))
-		for _, token := range []string{"first", "the second"} {
-			require.NoError(t, os.WriteFile(file, []byte(token), 0o600))
-			resp, err := get(t.Context(), c, url)
-			require.NoError(t, err)
-			require.Equal(t, "Bearer "+token, string(resp.Body))
-		}
-	})
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "token")
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Header.Get("Authorization")) })
+	c := newClient(t, Config{Auth: Auth{Bearer: connector.SecretFile(file)}}, Options{})
+	_, err := get(t.Context(), c, url)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.Equal(t, connector.Unavailable, connector.Classify(err))
+	for _, token := range []string{"first", "the second"} {
+		require.NoError(t, os.WriteFile(file, []byte(token), 0o600))
+		resp, err := get(t.Context(), c, url)
+		require.NoError(t, err)
+		require.Equal(t, "Bearer "+token, string(resp.Body))
+	}
 }
 
 func TestOwnCertificateAuthority(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		srv := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-		t.Cleanup(srv.Close)
-		file := filepath.Join(t.TempDir(), "ca.pem")
-		block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
-		require.NoError(t, os.WriteFile(file, block, 0o600))
-		_, err := get(t.Context(), newClient(t, version, Config{TLS: connector.TLS{CAFile: file}}, Options{}), srv.URL)
-		require.NoError(t, err)
-		_, err = get(t.Context(), newClient(t, version, Config{TLS: connector.TLS{CAFile: file, ServerName: "other.example"}}, Options{}), srv.URL)
-		require.Equal(t, connector.Unavailable, connector.Classify(err))
+	t.Parallel()
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(srv.Close)
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	require.NoError(t, os.WriteFile(file, block, 0o600))
+	_, err := get(t.Context(), newClient(t, Config{TLS: connector.TLS{CAFile: file}}, Options{}), srv.URL)
+	require.NoError(t, err)
+	_, err = get(t.Context(), newClient(t, Config{TLS: connector.TLS{CAFile: file, ServerName: "other.example"}}, Options{}), srv.URL)
+	require.Equal(t, connector.Unavailable, connector.Classify(err))
 
-		require.NoError(t, os.WriteFile(file, []byte("no certificate"), 0o600))
-		_, err = New(Config{TLS: connector.TLS{CAFile: file}}, Options{})
-		require.ErrorContains(t, err, "holds no certificate in PEM")
-	})
+	require.NoError(t, os.WriteFile(file, []byte("no certificate"), 0o600))
+	_, err = New(Config{TLS: connector.TLS{CAFile: file}}, Options{})
+	require.ErrorContains(t, err, "holds no certificate in PEM")
 }
 
 func TestValidate(t *testing.T) {
@@ -100,31 +97,30 @@ func TestValidate(t *testing.T) {
 }
 
 func TestTrace(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		recorder := tracetest.NewSpanRecorder()
-		provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))
-		var traceparent string
-		url := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			traceparent = r.Header.Get("Traceparent")
-			w.WriteHeader(http.StatusTeapot)
-		})
-		ctx, parent := provider.Tracer("test").Start(t.Context(), "attempt")
-		_, err := get(ctx, newClient(t, version, Config{}, Options{}), url+"/rules?token=hush")
-		require.NoError(t, err)
-		parent.End()
-
-		span := recorder.Ended()[0]
-		require.Equal(t, "GET", span.Name())
-		require.Equal(t, parent.SpanContext().SpanID(), span.Parent().SpanID())
-		require.Equal(t, "00-"+parent.SpanContext().TraceID().String()+"-"+span.SpanContext().SpanID().String()+"-01", traceparent)
-		got := map[attribute.Key]string{}
-		for _, a := range span.Attributes() {
-			got[a.Key] = a.Value.String()
-		}
-		delete(got, "server.port")
-		require.Equal(t, map[attribute.Key]string{
-			"http.request.method": "GET", "server.address": "127.0.0.1", "url.full": url + "/rules",
-			"http.response.status_code": "418", "error.type": "418",
-		}, got)
+	t.Parallel()
+	recorder := tracetest.NewSpanRecorder()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))
+	var traceparent string
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		traceparent = r.Header.Get("Traceparent")
+		w.WriteHeader(http.StatusTeapot)
 	})
+	ctx, parent := provider.Tracer("test").Start(t.Context(), "attempt")
+	_, err := get(ctx, newClient(t, Config{}, Options{}), url+"/rules?token=hush")
+	require.NoError(t, err)
+	parent.End()
+
+	span := recorder.Ended()[0]
+	require.Equal(t, "GET", span.Name())
+	require.Equal(t, parent.SpanContext().SpanID(), span.Parent().SpanID())
+	require.Equal(t, "00-"+parent.SpanContext().TraceID().String()+"-"+span.SpanContext().SpanID().String()+"-01", traceparent)
+	got := map[attribute.Key]string{}
+	for _, a := range span.Attributes() {
+		got[a.Key] = a.Value.String()
+	}
+	delete(got, "server.port")
+	require.Equal(t, map[attribute.Key]string{
+		"http.request.method": "GET", "server.address": "127.0.0.1", "url.full": url + "/rules",
+		"http.response.status_code": "418", "error.type": "418",
+	}, got)
 }

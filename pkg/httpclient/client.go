@@ -41,9 +41,7 @@ type Options struct {
 // Client sends requests with the credentials of its config. It follows no
 // redirect, which would carry them elsewhere. It is safe for concurrent use.
 type Client struct {
-	http   *http.Client
-	direct *direct // nil unless the config says HTTP/1.1
-	// transport sends what direct does not.
+	http      *http.Client
 	transport *http.Transport
 	// credentials is read by requests in flight.
 	credentials *credentials
@@ -72,11 +70,11 @@ func New(cfg Config, o Options) (*Client, error) {
 	t := &http.Transport{
 		Proxy:                  proxy,
 		TLSClientConfig:        secure,
-		TLSHandshakeTimeout:    handshakeTimeout,
+		TLSHandshakeTimeout:    10 * time.Second,
 		ForceAttemptHTTP2:      true,
 		MaxIdleConns:           max(idle, 100),
 		MaxIdleConnsPerHost:    idle,
-		IdleConnTimeout:        idleTimeout,
+		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: maxHeader,
 		// A connection that died without a word would else fail every push that
 		// shares it, each by its timeout.
@@ -94,17 +92,8 @@ func New(cfg Config, o Options) (*Client, error) {
 		}
 	}
 	c.closing, c.close = context.WithCancel(context.Background())
-	var next http.RoundTripper = t
-	if cfg.HTTPVersion == onlyHTTP1 {
-		t.Protocols = new(http.Protocols)
-		t.Protocols.SetHTTP1(true)
-		if canPeek {
-			c.direct = &direct{dial: t.DialContext, tls: secure, proxy: t.Proxy, other: t, most: t.MaxIdleConns}
-			next = c.direct
-		}
-	}
 	c.http = &http.Client{
-		Transport:     &roundTripper{next: next, credentials: c.credentials},
+		Transport:     &roundTripper{next: t, credentials: c.credentials},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
@@ -118,9 +107,6 @@ func (c *Client) HTTP() *http.Client { return c.http }
 func (c *Client) Close() {
 	c.close()
 	c.transport.CloseIdleConnections()
-	if c.direct != nil {
-		c.direct.CloseIdleConnections()
-	}
 	if c.credentials.tokens != nil {
 		c.credentials.tokens.client.Close()
 	}

@@ -21,20 +21,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bothWays runs a test over each way in which requests are sent.
-func bothWays(t *testing.T, test func(t *testing.T, version string)) {
-	t.Parallel()
-	for _, version := range []string{"auto", onlyHTTP1} {
-		t.Run("http_version "+version, func(t *testing.T) {
-			t.Parallel()
-			test(t, version)
-		})
-	}
-}
-
-func newClient(t *testing.T, version string, cfg Config, o Options) *Client {
+func newClient(t *testing.T, cfg Config, o Options) *Client {
 	t.Helper()
-	cfg.HTTPVersion = version
 	c, err := New(cfg, o)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
@@ -119,137 +107,130 @@ func FuzzRetryAfter(f *testing.F) {
 }
 
 func TestNoAnswerIsUnavailable(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		refused := httptest.NewServer(http.NotFoundHandler())
-		refused.Close()
-		secure := httptest.NewTLSServer(http.NotFoundHandler())
-		t.Cleanup(secure.Close)
-		for _, tt := range []struct{ name, url string }{
-			{"refused", refused.URL},
-			{"no such name", "http://nowhere.invalid"},
-			{"unknown certificate", secure.URL},
-			{"cut off", serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })},
-			{"cut off in the body", serve(t, func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Length", "10")
-				_, _ = io.WriteString(w, "short")
-			})},
-		} {
-			t.Run(tt.name, func(t *testing.T) {
-				t.Parallel()
-				_, err := get(t.Context(), newClient(t, version, Config{}, Options{}), tt.url+"/rules?token=hush")
-				require.Equal(t, connector.Unavailable, connector.Classify(err), "%v", err)
-				require.ErrorContains(t, err, "GET "+tt.url+"/rules: ")
-				require.NotContains(t, err.Error(), "hush")
-			})
-		}
-	})
+	t.Parallel()
+	refused := httptest.NewServer(http.NotFoundHandler())
+	refused.Close()
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(secure.Close)
+	for _, tt := range []struct{ name, url string }{
+		{"refused", refused.URL},
+		{"no such name", "http://nowhere.invalid"},
+		{"unknown certificate", secure.URL},
+		{"cut off", serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })},
+		{"cut off in the body", serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "10")
+			_, _ = io.WriteString(w, "short")
+		})},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := get(t.Context(), newClient(t, Config{}, Options{}), tt.url+"/rules?token=hush")
+			require.Equal(t, connector.Unavailable, connector.Classify(err), "%v", err)
+			require.ErrorContains(t, err, "GET "+tt.url+"/rules: ")
+			require.NotContains(t, err.Error(), "hush")
+		})
+	}
 }
 
 func TestContextEnds(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		arrived := make(chan struct{}, 3)
-		url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
-			arrived <- struct{}{}
-			<-r.Context().Done()
-		})
-		c := newClient(t, version, Config{}, Options{})
-
-		revoked := errors.New("the partition was revoked")
-		ctx, cancel := context.WithCancelCause(t.Context())
-		go func() { <-arrived; cancel(revoked) }()
-		_, err := get(ctx, c, url)
-		require.ErrorIs(t, err, context.Canceled)
-		require.ErrorIs(t, err, revoked)
-
-		late, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		defer stop()
-		_, err = get(late, c, url)
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Equal(t, connector.Unavailable, connector.Classify(err))
-		<-arrived
-
-		go func() { <-arrived; c.Close() }()
-		_, err = get(t.Context(), c, url)
-		require.ErrorIs(t, err, errClosed)
+	t.Parallel()
+	arrived := make(chan struct{}, 3)
+	url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		<-r.Context().Done()
 	})
+	c := newClient(t, Config{}, Options{})
+
+	revoked := errors.New("the partition was revoked")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() { <-arrived; cancel(revoked) }()
+	_, err := get(ctx, c, url)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, revoked)
+
+	late, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer stop()
+	_, err = get(late, c, url)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Equal(t, connector.Unavailable, connector.Classify(err))
+	<-arrived
+
+	go func() { <-arrived; c.Close() }()
+	_, err = get(t.Context(), c, url)
+	require.ErrorIs(t, err, errClosed)
 }
 
 func TestCloseEndsConnections(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		url := serve(t, func(http.ResponseWriter, *http.Request) {})
-		c := newClient(t, version, Config{}, Options{})
-		dial := c.dial(&net.Dialer{})
-		conn, err := dial(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
-		require.NoError(t, err)
-		c.Close()
-		_, err = conn.Read(make([]byte, 1))
-		require.ErrorIs(t, err, net.ErrClosed)
-		_, err = dial(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
-		require.ErrorIs(t, err, errClosed)
-		_, err = get(t.Context(), c, url)
-		require.ErrorIs(t, err, errClosed)
-	})
+	t.Parallel()
+	url := serve(t, func(http.ResponseWriter, *http.Request) {})
+	c := newClient(t, Config{}, Options{})
+	dial := c.dial(&net.Dialer{})
+	conn, err := dial(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+	require.NoError(t, err)
+	c.Close()
+	_, err = conn.Read(make([]byte, 1))
+	require.ErrorIs(t, err, net.ErrClosed)
+	_, err = dial(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+	require.ErrorIs(t, err, errClosed)
+	_, err = get(t.Context(), c, url)
+	require.ErrorIs(t, err, errClosed)
 }
 
 func TestUserInURL(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		got := make(chan string, 1)
-		url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
-			user, password, _ := r.BasicAuth()
-			got <- user + " " + password
-		})
-		_, err := get(t.Context(), newClient(t, version, Config{}, Options{}), strings.Replace(url, "//", "//ann:hush@", 1))
-		require.NoError(t, err)
-		require.Equal(t, "ann hush", <-got)
+	t.Parallel()
+	got := make(chan string, 1)
+	url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		got <- user + " " + password
 	})
+	_, err := get(t.Context(), newClient(t, Config{}, Options{}), strings.Replace(url, "//", "//ann:hush@", 1))
+	require.NoError(t, err)
+	require.Equal(t, "ann hush", <-got)
 }
 
 func TestRedirectIsNotFollowed(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		followed := serve(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("followed with %v", r.Header) })
-		url := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, followed, http.StatusTemporaryRedirect)
-		})
-		resp, err := get(t.Context(), newClient(t, version, Config{}, Options{}), url)
-		require.NoError(t, err)
-		require.Equal(t, http.StatusTemporaryRedirect, resp.Status)
+	t.Parallel()
+	followed := serve(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("followed with %v", r.Header) })
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, followed, http.StatusTemporaryRedirect)
 	})
+	resp, err := get(t.Context(), newClient(t, Config{}, Options{}), url)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusTemporaryRedirect, resp.Status)
 }
 
 func TestConnectionIsKept(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		var opened atomic.Int32
-		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(http.StatusInternalServerError)
-			_, _ = io.WriteString(w, strings.Repeat("x", 100_000))
-		}))
-		srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-			if s == http.StateNew {
-				opened.Add(1)
-			}
+	t.Parallel()
+	var opened atomic.Int32
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = io.WriteString(w, strings.Repeat("x", 100_000))
+	}))
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			opened.Add(1)
 		}
-		srv.Start()
-		t.Cleanup(srv.Close)
-		c := newClient(t, version, Config{}, Options{})
-		for range 3 {
-			resp, err := get(t.Context(), c, srv.URL)
-			require.NoError(t, err)
-			require.Len(t, resp.Body, 100_000)
-		}
-		require.EqualValues(t, 1, opened.Load())
-	})
+	}
+	srv.Start()
+	t.Cleanup(srv.Close)
+	c := newClient(t, Config{}, Options{})
+	for range 3 {
+		resp, err := get(t.Context(), c, srv.URL)
+		require.NoError(t, err)
+		require.Len(t, resp.Body, 100_000)
+	}
+	require.EqualValues(t, 1, opened.Load())
 }
 
 func TestBodyIsBounded(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = io.Copy(w, io.LimitReader(zeros{}, 8*maxBody))
-		})
-		resp, err := get(t.Context(), newClient(t, version, Config{}, Options{}), url)
-		require.NoError(t, err)
-		require.Len(t, resp.Body, maxBody)
-		require.True(t, resp.Truncated)
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.Copy(w, io.LimitReader(zeros{}, 8*maxBody))
 	})
+	resp, err := get(t.Context(), newClient(t, Config{}, Options{}), url)
+	require.NoError(t, err)
+	require.Len(t, resp.Body, maxBody)
+	require.True(t, resp.Truncated)
 }
 
 type zeros struct{}
@@ -257,19 +238,18 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 func TestPublicOnly(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		url := serve(t, func(http.ResponseWriter, *http.Request) {})
-		_, port, err := net.SplitHostPort(strings.TrimPrefix(url, "http://"))
-		require.NoError(t, err)
-		for _, url := range []string{url, "http://localhost:" + port} {
-			_, err := get(t.Context(), newClient(t, version, Config{}, Options{PublicOnly: true}), url)
-			var private *PrivateAddressError
-			require.ErrorAs(t, err, &private)
-			require.Equal(t, connector.Permanent, connector.Classify(err))
-		}
-		_, err = get(t.Context(), newClient(t, version, Config{AllowPrivateAddresses: true}, Options{PublicOnly: true}), url)
-		require.NoError(t, err)
-	})
+	t.Parallel()
+	url := serve(t, func(http.ResponseWriter, *http.Request) {})
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(url, "http://"))
+	require.NoError(t, err)
+	for _, url := range []string{url, "http://localhost:" + port} {
+		_, err := get(t.Context(), newClient(t, Config{}, Options{PublicOnly: true}), url)
+		var private *PrivateAddressError
+		require.ErrorAs(t, err, &private)
+		require.Equal(t, connector.Permanent, connector.Classify(err))
+	}
+	_, err = get(t.Context(), newClient(t, Config{AllowPrivateAddresses: true}, Options{PublicOnly: true}), url)
+	require.NoError(t, err)
 }
 
 func TestPublicAddresses(t *testing.T) {

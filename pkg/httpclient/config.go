@@ -24,15 +24,7 @@ type Config struct {
 	// private network. Whoever can publish an event can then make policysync call
 	// any service in that network.
 	AllowPrivateAddresses bool `yaml:"allow_private_addresses"`
-	// HTTPVersion 1.1 keeps to HTTP/1.1, which costs less CPU, some 14 to 25 % of that of a
-	// push: requests are written and answers read without goroutines of their own. The price:
-	// each request in flight takes a connection, and answers are not asked for in gzip.
-	// Requests by a proxy or with more than 64 KiB of body cost as much as before. auto
-	// speaks HTTP/2 with an https server that does.
-	HTTPVersion string `yaml:"http_version" default:"auto" oneof:"auto 1.1"`
 }
-
-const onlyHTTP1 = "1.1"
 
 // Auth is what a request carries to be let in: at most one of its fields is set.
 // Secrets are read again for each request, so that a rotated file takes effect.

@@ -2,9 +2,7 @@ package httpclient
 
 import (
 	"context"
-	"errors"
 	"net"
-	"syscall"
 )
 
 // dial connects by d, and ties the connection to the client.
@@ -34,13 +32,4 @@ type tied struct {
 func (t *tied) Close() error {
 	t.untie()
 	return t.Conn.Close()
-}
-
-// SyscallConn returns the socket.
-func (t *tied) SyscallConn() (syscall.RawConn, error) {
-	c, ok := t.Conn.(syscall.Conn)
-	if !ok {
-		return nil, errors.ErrUnsupported
-	}
-	return c.SyscallConn()
 }

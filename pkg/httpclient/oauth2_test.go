@@ -75,90 +75,86 @@ func post(ctx context.Context, c *Client, url, body string) (*Response, error) {
 }
 
 func TestTokenIsShared(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		i := &issuer{life: "3600"}
-		endpoint := serve(t, i.ServeHTTP)
-		api := tokenAPI(t, new(atomic.Value))
-		c := newClient(t, version, withTokens(endpoint), Options{Concurrency: 8})
-		var calls sync.WaitGroup
-		for range 8 {
-			calls.Go(func() {
-				resp, err := post(t.Context(), c, api, "x")
-				if err != nil || string(resp.Body) != "Bearer token-1 x" {
-					t.Errorf("%v: %s", err, resp.Body)
-				}
-			})
-		}
-		calls.Wait()
-		require.EqualValues(t, 1, i.issued.Load())
-	})
+	t.Parallel()
+	i := &issuer{life: "3600"}
+	endpoint := serve(t, i.ServeHTTP)
+	api := tokenAPI(t, new(atomic.Value))
+	c := newClient(t, withTokens(endpoint), Options{Concurrency: 8})
+	var calls sync.WaitGroup
+	for range 8 {
+		calls.Go(func() {
+			resp, err := post(t.Context(), c, api, "x")
+			if err != nil || string(resp.Body) != "Bearer token-1 x" {
+				t.Errorf("%v: %s", err, resp.Body)
+			}
+		})
+	}
+	calls.Wait()
+	require.EqualValues(t, 1, i.issued.Load())
 }
 
 // A server may revoke a token before its time: the request that it refuses is
 // repeated once, with a new one, and never more.
 func TestRefusedTokenIsRenewedOnce(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		i := &issuer{}
-		endpoint := serve(t, i.ServeHTTP)
-		var good atomic.Value
-		good.Store("token-2")
-		c := newClient(t, version, withTokens(endpoint), Options{})
-		resp, err := post(t.Context(), c, tokenAPI(t, &good), "the body")
-		require.NoError(t, err)
-		require.Equal(t, http.StatusOK, resp.Status)
-		require.Equal(t, "Bearer token-2 the body", string(resp.Body))
+	t.Parallel()
+	i := &issuer{}
+	endpoint := serve(t, i.ServeHTTP)
+	var good atomic.Value
+	good.Store("token-2")
+	c := newClient(t, withTokens(endpoint), Options{})
+	resp, err := post(t.Context(), c, tokenAPI(t, &good), "the body")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, resp.Status)
+	require.Equal(t, "Bearer token-2 the body", string(resp.Body))
 
-		good.Store("none will do")
-		resp, err = post(t.Context(), c, tokenAPI(t, &good), "x")
-		require.NoError(t, err)
-		require.Equal(t, connector.Unavailable, connector.Classify(resp.Err()))
-		require.NotContains(t, resp.Err().Error(), "token-")
-		require.EqualValues(t, 3, i.issued.Load())
-	})
+	good.Store("none will do")
+	resp, err = post(t.Context(), c, tokenAPI(t, &good), "x")
+	require.NoError(t, err)
+	require.Equal(t, connector.Unavailable, connector.Classify(resp.Err()))
+	require.NotContains(t, resp.Err().Error(), "token-")
+	require.EqualValues(t, 3, i.issued.Load())
 }
 
 func TestTokenEndpointFails(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		i := &issuer{}
-		endpoint := serve(t, i.ServeHTTP)
-		api := tokenAPI(t, new(atomic.Value))
-		c := newClient(t, version, withTokens(endpoint), Options{})
-		for _, status := range []int64{400, 401, 404, 429, 500} {
-			i.status.Store(status)
-			_, err := post(t.Context(), c, api, "x")
-			require.Equal(t, connector.Unavailable, connector.Classify(err), "status %d", status)
-			require.ErrorContains(t, err, fmt.Sprintf("fetch token: POST %s: unexpected status %d", endpoint, status))
-			require.NotContains(t, err.Error(), "client+secret")
-		}
-		for answer, want := range map[string]string{
-			`<html>`: "no JSON", `{}`: "no bearer token", `{"access_token": "x", "token_type": "mac"}`: "no bearer token",
-		} {
-			odd := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, answer) })
-			_, err := post(t.Context(), newClient(t, version, withTokens(odd), Options{}), api, "x")
-			require.ErrorContains(t, err, want)
-			require.Equal(t, connector.Unavailable, connector.Classify(err))
-		}
-	})
+	t.Parallel()
+	i := &issuer{}
+	endpoint := serve(t, i.ServeHTTP)
+	api := tokenAPI(t, new(atomic.Value))
+	c := newClient(t, withTokens(endpoint), Options{})
+	for _, status := range []int64{400, 401, 404, 429, 500} {
+		i.status.Store(status)
+		_, err := post(t.Context(), c, api, "x")
+		require.Equal(t, connector.Unavailable, connector.Classify(err), "status %d", status)
+		require.ErrorContains(t, err, fmt.Sprintf("fetch token: POST %s: unexpected status %d", endpoint, status))
+		require.NotContains(t, err.Error(), "client+secret")
+	}
+	for answer, want := range map[string]string{
+		`<html>`: "no JSON", `{}`: "no bearer token", `{"access_token": "x", "token_type": "mac"}`: "no bearer token",
+	} {
+		odd := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, answer) })
+		_, err := post(t.Context(), newClient(t, withTokens(odd), Options{}), api, "x")
+		require.ErrorContains(t, err, want)
+		require.Equal(t, connector.Unavailable, connector.Classify(err))
+	}
 }
 
 func TestTokenRequest(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		i := &issuer{form: make(chan url.Values, 1)}
-		cfg := withTokens(serve(t, i.ServeHTTP))
-		cfg.Auth.OAuth2.Params = map[string]string{"audience": "https://api"}
-		_, err := post(t.Context(), newClient(t, version, cfg, Options{}), tokenAPI(t, new(atomic.Value)), "x")
-		require.NoError(t, err)
-		require.Equal(t, url.Values{"grant_type": {"client_credentials"}, "scope": {"a b"}, "audience": {"https://api"}}, <-i.form)
-		require.Equal(t, "policysync", i.user)
+	t.Parallel()
+	i := &issuer{form: make(chan url.Values, 1)}
+	cfg := withTokens(serve(t, i.ServeHTTP))
+	cfg.Auth.OAuth2.Params = map[string]string{"audience": "https://api"}
+	_, err := post(t.Context(), newClient(t, cfg, Options{}), tokenAPI(t, new(atomic.Value)), "x")
+	require.NoError(t, err)
+	require.Equal(t, url.Values{"grant_type": {"client_credentials"}, "scope": {"a b"}, "audience": {"https://api"}}, <-i.form)
+	require.Equal(t, "policysync", i.user)
 
-		cfg.Auth.OAuth2.ClientAuth = "body"
-		_, err = post(t.Context(), newClient(t, version, cfg, Options{}), tokenAPI(t, new(atomic.Value)), "x")
-		require.NoError(t, err)
-		form := <-i.form
-		require.Equal(t, "policysync", form.Get("client_id"))
-		require.Equal(t, "client secret", form.Get("client_secret"))
-		require.Empty(t, i.user)
-	})
+	cfg.Auth.OAuth2.ClientAuth = "body"
+	_, err = post(t.Context(), newClient(t, cfg, Options{}), tokenAPI(t, new(atomic.Value)), "x")
+	require.NoError(t, err)
+	form := <-i.form
+	require.Equal(t, "policysync", form.Get("client_id"))
+	require.Equal(t, "client secret", form.Get("client_secret"))
+	require.Empty(t, i.user)
 }
 
 // tripper answers without a network, so that the clock of a bubble can move.
@@ -210,43 +206,41 @@ func TestTokenIsRenewedEarly(t *testing.T) {
 // The certificate is read for each connection: a server that asks for one lets in
 // who has it.
 func TestClientCertificate(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = fmt.Fprint(w, len(r.TLS.PeerCertificates))
-		}))
-		ca, certFile, keyFile := certificates(t, srv)
-		_, err := get(t.Context(), newClient(t, version, Config{TLS: connector.TLS{CAFile: ca}}, Options{}), srv.URL)
-		require.Equal(t, connector.Unavailable, connector.Classify(err))
-		for name, cfg := range map[string]Config{
-			"auth.mtls": {TLS: connector.TLS{CAFile: ca}, Auth: Auth{MTLS: &MTLS{CertFile: certFile, KeyFile: keyFile}}},
-			"tls":       {TLS: connector.TLS{CAFile: ca, CertFile: certFile, KeyFile: keyFile}},
-		} {
-			resp, err := get(t.Context(), newClient(t, version, cfg, Options{}), srv.URL)
-			require.NoError(t, err, name)
-			require.Equal(t, "1", string(resp.Body), name)
-		}
-		require.NoError(t, os.Remove(certFile))
-		cfg := Config{TLS: connector.TLS{CAFile: ca}, Auth: Auth{MTLS: &MTLS{CertFile: certFile, KeyFile: keyFile}}}
-		_, err = get(t.Context(), newClient(t, version, cfg, Options{}), srv.URL)
-		require.ErrorIs(t, err, os.ErrNotExist)
-		require.Equal(t, connector.Unavailable, connector.Classify(err))
-	})
+	t.Parallel()
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprint(w, len(r.TLS.PeerCertificates))
+	}))
+	ca, certFile, keyFile := certificates(t, srv)
+	_, err := get(t.Context(), newClient(t, Config{TLS: connector.TLS{CAFile: ca}}, Options{}), srv.URL)
+	require.Equal(t, connector.Unavailable, connector.Classify(err))
+	for name, cfg := range map[string]Config{
+		"auth.mtls": {TLS: connector.TLS{CAFile: ca}, Auth: Auth{MTLS: &MTLS{CertFile: certFile, KeyFile: keyFile}}},
+		"tls":       {TLS: connector.TLS{CAFile: ca, CertFile: certFile, KeyFile: keyFile}},
+	} {
+		resp, err := get(t.Context(), newClient(t, cfg, Options{}), srv.URL)
+		require.NoError(t, err, name)
+		require.Equal(t, "1", string(resp.Body), name)
+	}
+	require.NoError(t, os.Remove(certFile))
+	cfg := Config{TLS: connector.TLS{CAFile: ca}, Auth: Auth{MTLS: &MTLS{CertFile: certFile, KeyFile: keyFile}}}
+	_, err = get(t.Context(), newClient(t, cfg, Options{}), srv.URL)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.Equal(t, connector.Unavailable, connector.Classify(err))
 }
 
 func TestProxy(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		proxy := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.WriteString(w, r.URL.String()+" "+r.Header.Get("Proxy-Authorization"))
-		})
-		through := connector.NewSecret(strings.Replace(proxy, "http://", "http://kate:hush@", 1))
-		resp, err := get(t.Context(), newClient(t, version, Config{Proxy: through}, Options{}), "http://api.example/rules")
-		require.NoError(t, err)
-		require.Equal(t, "http://api.example/rules Basic a2F0ZTpodXNo", string(resp.Body))
-
-		_, err = New(Config{Proxy: connector.NewSecret("kate:hush@proxy")}, Options{})
-		require.ErrorContains(t, err, "read proxy: want")
-		require.NotContains(t, err.Error(), "hush")
+	t.Parallel()
+	proxy := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.URL.String()+" "+r.Header.Get("Proxy-Authorization"))
 	})
+	through := connector.NewSecret(strings.Replace(proxy, "http://", "http://kate:hush@", 1))
+	resp, err := get(t.Context(), newClient(t, Config{Proxy: through}, Options{}), "http://api.example/rules")
+	require.NoError(t, err)
+	require.Equal(t, "http://api.example/rules Basic a2F0ZTpodXNo", string(resp.Body))
+
+	_, err = New(Config{Proxy: connector.NewSecret("kate:hush@proxy")}, Options{})
+	require.ErrorContains(t, err, "read proxy: want")
+	require.NotContains(t, err.Error(), "hush")
 }
 
 func pemFile(t *testing.T, dir, name, kind string, der []byte) string {

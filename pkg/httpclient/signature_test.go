@@ -29,31 +29,30 @@ func TestSignatureVector(t *testing.T) {
 
 // What a server needs to verify a request reaches it, and covers what it must.
 func TestRequestIsSigned(t *testing.T) {
-	bothWays(t, func(t *testing.T, version string) {
-		type seen struct{ body, digest, input, signature, again string }
-		got := make(chan seen, 1)
-		url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
-			body, _ := io.ReadAll(r.Body)
-			s := seen{body: string(body), digest: r.Header.Get("Content-Digest"), input: r.Header.Get("Signature-Input"), signature: r.Header.Get("Signature")}
-			r.URL.Scheme, r.URL.Host = "http", r.Host
-			_, s.again = signatureOf(r, []string{"@method", "@target-uri", "content-digest", "idempotency-key"}, "us", "hush", signedAt(s.input))
-			got <- s
-		})
-		c := newClient(t, version, Config{Signature: &Signature{KeyID: "us", Secret: connector.NewSecret("hush")}}, Options{})
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(`{"hello": "world"}`))
-		require.NoError(t, err)
-		req.Header.Set("Idempotency-Key", "records/0/7")
-		_, err = c.Do(req)
-		require.NoError(t, err)
-		s := <-got
-		require.JSONEq(t, `{"hello": "world"}`, s.body)
-		require.Equal(t, "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:", s.digest) // of RFC 9530
-		require.Regexp(t, `^sig1=\("@method" "@target-uri" "content-digest" "idempotency-key"\);created=\d+;keyid="us"$`, s.input)
-		require.Equal(t, "sig1=:"+s.again+":", s.signature)
-
-		require.Len(t, (&Signature{KeyID: `a"b`}).Validate(), 1)
-		require.Empty(t, (&Signature{KeyID: "a b"}).Validate())
+	t.Parallel()
+	type seen struct{ body, digest, input, signature, again string }
+	got := make(chan seen, 1)
+	url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		s := seen{body: string(body), digest: r.Header.Get("Content-Digest"), input: r.Header.Get("Signature-Input"), signature: r.Header.Get("Signature")}
+		r.URL.Scheme, r.URL.Host = "http", r.Host
+		_, s.again = signatureOf(r, []string{"@method", "@target-uri", "content-digest", "idempotency-key"}, "us", "hush", signedAt(s.input))
+		got <- s
 	})
+	c := newClient(t, Config{Signature: &Signature{KeyID: "us", Secret: connector.NewSecret("hush")}}, Options{})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(`{"hello": "world"}`))
+	require.NoError(t, err)
+	req.Header.Set("Idempotency-Key", "records/0/7")
+	_, err = c.Do(req)
+	require.NoError(t, err)
+	s := <-got
+	require.JSONEq(t, `{"hello": "world"}`, s.body)
+	require.Equal(t, "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:", s.digest) // of RFC 9530
+	require.Regexp(t, `^sig1=\("@method" "@target-uri" "content-digest" "idempotency-key"\);created=\d+;keyid="us"$`, s.input)
+	require.Equal(t, "sig1=:"+s.again+":", s.signature)
+
+	require.Len(t, (&Signature{KeyID: `a"b`}).Validate(), 1)
+	require.Empty(t, (&Signature{KeyID: "a b"}).Validate())
 }
 
 // signedAt reads the time of a signature.
