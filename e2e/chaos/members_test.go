@@ -63,9 +63,14 @@ func (m *member) kill() {
 	<-m.done
 }
 
-// term is SIGTERM, and waits for the end; it wants exit code 0.
+// term is SIGTERM, and waits for the end; it wants exit code 0. A process that has not
+// said anything yet may not listen to signals yet.
 func (m *member) term() {
 	m.t.Helper()
+	require.Eventually(m.t, func() bool {
+		log, err := os.Stat(filepath.Join(m.dir, m.process()+".log"))
+		return err == nil && log.Size() > 0
+	}, patience, 10*time.Millisecond, "%s says nothing", m.process())
 	m.signal(syscall.SIGTERM)
 	select {
 	case <-m.done:

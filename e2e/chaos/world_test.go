@@ -70,6 +70,8 @@ func newWorld(t *testing.T, binary string, seed uint64) *world {
 		t: t, dir: t.ArtifactDir(), id: id, topic: "chaos-" + id, protocol: protocol(seed),
 		targets: map[string]*target{}, links: newLinks(t),
 	}
+	started = true
+	require.NoError(t, script("start", strconv.Itoa(brokers))) // also what a run that failed had killed
 	var err error
 	w.kafka, err = kgo.NewClient(kgo.SeedBrokers(fmt.Sprintf("127.0.0.1:%d", kafkaPort), fmt.Sprintf("127.0.0.1:%d", kafkaPort+10)),
 		kgo.MetadataMaxAge(2*time.Second), kgo.MetadataMinAge(100*time.Millisecond))
