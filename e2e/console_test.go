@@ -107,6 +107,9 @@ func TestConsole(t *testing.T) {
 	b.clicks("dialog", "Redrive")
 	w.eventually("it arrives", time.Minute, arrived.Load)
 	w.settles(time.Minute)
+	w.eventually("its letter is resolved, after its receipt", time.Minute, func() bool {
+		return !strings.Contains(w.policysync("dead-letters", "list", "-c", w.file), key(7))
+	})
 	b.goes(url + "/policies?key=" + key(7))
 	b.sees("Every target it is for has the newest known version, v2.")
 	b.sees("the agency is open again")

@@ -40,6 +40,7 @@ is deleted. The service may run meanwhile. Exits with 1 if differences are left.
 		if err != nil {
 			return err
 		}
+		limitHeap(cfg)
 		out := json.NewEncoder(c.OutOrStdout())
 		out.SetEscapeHTML(false)
 		o := app.VerifyOptions{
