@@ -116,6 +116,7 @@ func (l *Lane) unpark() {
 	now := time.Now()
 	for len(l.parked) > 0 && l.admit(l.parked[0]) {
 		l.t.makeReady(l.parked[0], now)
+		l.parked[0] = nil // the array lives on
 		l.parked = l.parked[1:]
 	}
 }

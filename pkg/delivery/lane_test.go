@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -244,6 +246,36 @@ func TestFirstAttemptsFitTheCheckpoint(t *testing.T) {
 		require.Len(t, next.p.lanes[0].cursor.Runs(), pushed, "no settled push is left out")
 		close(block)
 		r.settlesAll(time.Minute)
+	})
+}
+
+// The list of what is parked lives as long as the lane, its deliveries only until they settle.
+func TestWhatWasParkedIsNotKept(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		release := make(chan struct{})
+		r.targets[0].set(func(context.Context, *connector.Delivery) error { <-release; return nil })
+		for i := range 4000 {
+			r.publish(fmt.Sprintf("k%d", i))
+		}
+		synctest.Wait()
+		l := r.p.lanes[0]
+		require.Greater(t, len(l.parked), 1000)
+		var parked []weak.Pointer[pending]
+		for _, p := range l.parked {
+			parked = append(parked, weak.Make(p))
+		}
+		close(release)
+		r.settlesAll(time.Second)
+		runtime.GC()
+		kept := 0
+		for _, p := range parked {
+			if p.Value() != nil {
+				kept++
+			}
+		}
+		require.Zero(t, kept, "settled deliveries in memory")
 	})
 }
 
