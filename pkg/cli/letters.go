@@ -145,11 +145,7 @@ why. The letters themselves stay on their topic; nothing lists them any more.`,
 			return usageError{errors.New("no reason given: --reason TEXT")}
 		}
 		return open(func(_ *config.Config, letters *app.Letters) error {
-			found := []string{}
-			problems, err := letters.Unresolved(c.Context(), f, func(l *app.StoredLetter) error {
-				found = append(found, l.ID)
-				return nil
-			})
+			found, problems, err := unresolved(c, letters, f)
 			if err != nil {
 				return err
 			}
@@ -181,6 +177,16 @@ func printDiscarded(c *cobra.Command, ids []string, dryRun, asJSON bool) error {
 		fmt.Fprintf(c.OutOrStdout(), "%d dead letters discarded\n", len(ids))
 	}
 	return nil
+}
+
+// unresolved gives the ids of the letters that the filter selects and nobody has resolved.
+func unresolved(c *cobra.Command, letters *app.Letters, f *deadletter.Filter) (ids []string, problems []error, err error) {
+	ids = []string{}
+	problems, err = letters.Unresolved(c.Context(), f, func(l *app.StoredLetter) error {
+		ids = append(ids, l.ID)
+		return nil
+	})
+	return ids, problems, err
 }
 
 // unknownLetters is the error of ids that nothing was found for.

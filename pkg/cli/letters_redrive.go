@@ -39,6 +39,14 @@ earlier, the redrive goes on without it.`,
 			return err
 		}
 		return open(func(_ *config.Config, letters *app.Letters) error {
+			var missing error
+			if len(ids) > 0 {
+				found, _, err := unresolved(c, letters, f)
+				if err != nil {
+					return err
+				}
+				missing = unknownLetters(ids, found)
+			}
 			q := app.RedriveRequest{Filter: *f, Origin: originOf(*by, *reason), AllowOldVersions: *allowOld}
 			redrives, problems, err := letters.NewRedrives(c.Context(), q)
 			if old, _ := errors.AsType[*app.OldVersionsError](err); old != nil || errors.Is(err, app.ErrNoTarget) {
@@ -53,7 +61,10 @@ earlier, the redrive goes on without it.`,
 					return err
 				}
 			}
-			return printRedrives(c, redrives, *dryRun, *asJSON)
+			if err = printRedrives(c, redrives, *dryRun, *asJSON); missing != nil {
+				return missing
+			}
+			return err
 		})
 	}
 	return c
