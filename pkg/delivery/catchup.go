@@ -84,7 +84,7 @@ func (p *Partition) attach(l *Lane) bool {
 // the assignment ends. What lies below the offset unseen the live feed does not look at.
 func (p *Partition) catchUp(l *Lane, unseen int64) {
 	log := p.engine.Logger.With("target", l.t.name, "topic", p.Topic, "partition", p.Partition)
-	log.Info("target cannot keep up here: it catches up by a feed of its own", "offset", l.next)
+	log.Info("target catches up here by a feed of its own", "offset", l.next)
 	if l.t.latest && unseen-l.next > int64(l.t.settings.Window.Deliveries) {
 		if err := p.survey(l, unseen); err != nil && l.fed.Err() == nil {
 			log.Warn("look ahead of the target; it is sent more versions", "err", err)
