@@ -21,7 +21,7 @@ SCHEMAS := $(BIN)/k8s-schemas-$(K8S_SCHEMAS_VERSION)-$(KEDA_VERSION)-$(PROMETHEU
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile | sort
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' Makefile | sort
 
 .PHONY: build
 build: ## Build bin/policysync
@@ -89,7 +89,7 @@ e2e-stop: ## Stop the servers of the end-to-end tests
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
-# The next three hand on SIZE, which makes them larger or smaller, and write to bench/results.
+# The next five hand on SIZE, which makes them larger or smaller; all but bench-crash write to bench/results.
 BENCH = servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
 	go build -o $(BIN)/bench ./bench && $(BIN)/bench -policysync $(BIN)/policysync -size $(or $(SIZE),1)
 
@@ -112,6 +112,10 @@ bench-isolation: build ## Measure targets beside one that is down: throughput, l
 .PHONY: bench-replay
 bench-replay: build ## Measure targets beside one that is replayed, with and without a throttle
 	@$(BENCH) -suite replay
+
+.PHONY: bench-crash
+bench-crash: build ## Measure what a kill -9 at full speed repeats, and how long commits take
+	@$(BENCH) -suite crash
 
 .PHONY: bench-growth
 bench-growth: build ## Measure as partitions, targets, keys and members grow
