@@ -16,9 +16,10 @@ type Settings struct {
 	// Start is where the target begins when no checkpoint knows it: "now" (at the
 	// highest cursor of the others), "earliest", a date or a time.
 	Start Start `yaml:"start" default:"now"`
-	// Deliver is "every": push each version; or "latest": a newer version replaces one
-	// of its key that waits or backs off, so that after an outage the target catches up
-	// by keys and not by events. It never sees what was replaced.
+	// Deliver is "every": push each version; or "latest": a newer version, also one that
+	// is still in the log, replaces one of its key that waits or backs off, so that after
+	// an outage the target catches up by keys and not by events. It never sees what was
+	// replaced.
 	Deliver string `yaml:"deliver" default:"every" oneof:"every latest"`
 	// Version is where versions come from: "event" or "offset". One source per
 	// target, never per record.

@@ -22,7 +22,7 @@ type spanBatcher struct {
 
 func newSpanBatcher(e sdktrace.SpanExporter, provider metric.MeterProvider) (*spanBatcher, error) {
 	lost, err := provider.Meter(scope).Int64Counter("policysync.spans.dropped", metric.WithUnit("{span}"),
-		metric.WithDescription("Spans that no backend got: the queue was full, or the export failed."))
+		metric.WithDescription("Spans that no backend got: the queue was full, or the export failed. Served where spans are exported."))
 	if err != nil {
 		return nil, err
 	}
