@@ -100,15 +100,14 @@ func (w *world) readLog(name string) (all []*tenure) {
 }
 
 // tenure is the one in which a request was made. Whoever wrote it was not done with
-// the partition by then, save for what took its time on the way.
+// the partition by then, save for what took its time on the way; or had it again already.
 func (l *lane) tenure(a arrival) *tenure {
 	var last *tenure
 	for _, x := range l.tenures {
-		if x.process != a.member {
-			continue
-		}
-		if last = x; x.to.Add(onItsWay).After(a.begun) {
-			break
+		switch {
+		case x.process != a.member:
+		case last == nil, !last.to.Add(onItsWay).After(a.begun), !x.from.After(a.begun):
+			last = x
 		}
 	}
 	if last == nil { // it began to push before it said so, and was killed at once

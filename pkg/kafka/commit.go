@@ -115,7 +115,8 @@ func (g *Group) send(ctx context.Context, parts []*assignment, stillOurs func(*a
 //
 // A later generation may own a partition that an earlier one lost. So stillOurs is
 // asked after the generation was read: what was lost before is left out of the commits
-// too, what is lost later is fenced.
+// too, what is lost later is fenced. What the group gave to the member under an earlier
+// id is lost, though nothing has said so yet.
 func (g *Group) request(commits map[*assignment]delivery.Commit, stillOurs func(*assignment) bool) *kmsg.OffsetCommitRequest {
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Group = g.config.Group
@@ -125,7 +126,7 @@ func (g *Group) request(commits map[*assignment]delivery.Commit, stillOurs func(
 	}
 	topics := map[string]*kmsg.OffsetCommitRequestTopic{}
 	for a, c := range commits {
-		if !stillOurs(a) {
+		if a.member != req.MemberID || !stillOurs(a) {
 			delete(commits, a)
 			continue
 		}

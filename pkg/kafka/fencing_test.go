@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/hms-sme/policysync/pkg/event"
@@ -55,6 +57,39 @@ func TestLateCommitUnderANewerGeneration(t *testing.T) {
 		commit(current())
 		require.Equal(t, 1, commits.Hits(), "that of the new one is sent")
 	})
+}
+
+// A member that stood still past its session may learn only when it joins again that the
+// group has forgotten it. It is taken in under another id, and kgo goes on with what it had
+// as if nothing had been. Another member may have had that meanwhile: nothing of it may be
+// committed, and it begins anew at what is committed.
+func TestForgottenMemberJoinsAgain(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.publish(0, "a")
+	target := newRecorder()
+	m := c.join(map[string]*recorder{"target": target}, withSession(6*time.Second, time.Second))
+	c.settled()
+	refused := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.RebalanceInProgress, Count: -1})
+	c.publish(0, "b")
+	eventually(t, "the second is pushed, and not committed", func() bool { return target.attempts()[place{0, 1}] == 1 && refused.Hits() > 0 })
+	earlier, _ := m.member.GroupMetadata()
+	m.Group.mu.Lock()
+	old := m.live[partition{topic, 0}]
+	m.Group.mu.Unlock()
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.JoinGroup}, TopLevel: true, Err: kerr.UnknownMemberID})
+	m.member.ForceRebalance()
+	eventually(t, "the member has another id", func() bool {
+		id, _ := m.member.GroupMetadata()
+		return id != "" && id != earlier && m.Assigned() == 1
+	})
+	refused.Remove()
+	eventually(t, "the second is pushed again", func() bool { return target.attempts()[place{0, 1}] == 2 })
+	c.settled()
+	require.Contains(t, m.log.String(), "committed=false")
+	commits := c.observe(kmsg.OffsetCommit)
+	m.commitLast([]*assignment{old})
+	require.Zero(t, commits.Hits(), "what was given under the earlier id")
 }
 
 // Records that were polled for one assignment never reach the reader of a later one,

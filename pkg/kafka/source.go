@@ -105,10 +105,18 @@ func (g *Group) survey(ctx context.Context, a *delivery.Assignment) error {
 	return nil
 }
 
-// beginLate begins an assignment of which the group gave an error instead of the
-// committed offset. kgo leaves such a partition alone for as long as it is assigned.
+// beginLate begins an assignment whose committed offset did not come with it, or came as
+// an error. kgo leaves such a partition alone for as long as it is assigned.
 func (g *Group) beginLate(a *assignment, others *census, err error) {
 	for {
+		if err == nil {
+			var offset int64
+			var meta string
+			if offset, meta, err = g.commitOf(a); err == nil {
+				g.begin(a, others, offset, meta)
+				return
+			}
+		}
 		g.log.Error("fetch the committed offset of an assigned partition; trying again",
 			"topic", a.id.topic, "partition", a.id.id, "err", err)
 		select {
@@ -117,12 +125,7 @@ func (g *Group) beginLate(a *assignment, others *census, err error) {
 			return
 		case <-time.After(time.Second):
 		}
-		var offset int64
-		var meta string
-		if offset, meta, err = g.commitOf(a); err == nil {
-			g.begin(a, others, offset, meta)
-			return
-		}
+		err = nil
 	}
 }
 
