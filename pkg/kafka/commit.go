@@ -104,11 +104,7 @@ func (g *Group) send(ctx context.Context, parts []*assignment, stillOurs func(*a
 		return false
 	}
 	resp, err := req.RequestWith(ctx, g.member)
-	sent := map[partition]*assignment{}
-	for a := range commits {
-		sent[a.id] = a
-	}
-	return g.committed(began, sent, resp, err)
+	return g.committed(began, commits, resp, err)
 }
 
 // request makes the request for commits.
@@ -186,18 +182,16 @@ func (g *Group) isLive(a *assignment) bool {
 
 // committed looks at the errors, of which the ones per partition are only inside
 // the response. It returns true if the group was between two generations.
-func (g *Group) committed(began time.Time, parts map[partition]*assignment, resp *kmsg.OffsetCommitResponse, err error) (between bool) {
-	if err == nil {
-		for _, a := range parts {
-			refused := refusal(resp, a)
-			between = between || isBetween(refused)
-			err = cmp.Or(err, refused)
-			g.outcome(a, refused)
+func (g *Group) committed(began time.Time, commits map[*assignment]delivery.Commit, resp *kmsg.OffsetCommitResponse, err error) (between bool) {
+	failed := err
+	for a := range commits {
+		refused := failed
+		if failed == nil {
+			refused = refusal(resp, a)
 		}
-	} else {
-		for _, a := range parts {
-			g.outcome(a, err)
-		}
+		between = between || isBetween(refused)
+		err = cmp.Or(err, refused)
+		g.outcome(a, refused)
 	}
 	g.onDone(time.Since(began), err)
 	return between
