@@ -6,13 +6,13 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/connector/connectortest"
 	"github.com/hms-sme/policysync/pkg/event"
 )
 
@@ -47,28 +47,6 @@ func TestE2EThroughput(t *testing.T) {
 	})
 }
 
-// contestant is somebody who writes a batch, and what that has cost.
-type contestant struct {
-	name      string
-	write     func(ds []*connector.Delivery)
-	took, cpu time.Duration
-}
-
-func (c *contestant) run(t *testing.T, ds []*connector.Delivery) {
-	t.Helper()
-	began, before := time.Now(), cpuTime(t)
-	c.write(ds)
-	c.took, c.cpu = c.took+time.Since(began), c.cpu+cpuTime(t)-before
-}
-
-// cpuTime is what this process has had of the processors.
-func cpuTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u syscall.Rusage
-	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
 func measure(t *testing.T, dsn connector.Secret, db *sql.DB, size int) {
 	t.Helper()
 	policies := min(20_000, 2000*size)
@@ -83,14 +61,14 @@ func measure(t *testing.T, dsn connector.Secret, db *sql.DB, size int) {
 	_, err := c.fitTables(t.Context())
 	require.NoError(t, err)
 	for version := range 2 {
-		contestants := []*contestant{
-			{name: "connector", write: func(ds []*connector.Delivery) {
+		contestants := []*connectortest.Contestant{
+			{Name: "connector", Write: func(ds []*connector.Delivery) {
 				require.NoError(t, c.PushBatch(t.Context(), ds)[0].Err)
 			}},
-			{name: "client", write: func(ds []*connector.Delivery) {
+			{Name: "client", Write: func(ds []*connector.Delivery) {
 				bareClient(t, db, upsert{bare, rowsOf(ds)})
 			}},
-			{name: "client with versions", write: func(ds []*connector.Delivery) {
+			{Name: "client with versions", Write: func(ds []*connector.Delivery) {
 				guards := make([][]any, len(ds))
 				for i, d := range ds {
 					g := guardOf(d)
@@ -109,13 +87,13 @@ func measure(t *testing.T, dsn connector.Secret, db *sql.DB, size int) {
 				)})
 			}
 			for i := range contestants { // by turns, so that all meet the same neighbours on the machine
-				contestants[(i+from/size)%len(contestants)].run(t, ds)
+				contestants[(i+from/size)%len(contestants)].Run(t, ds)
 			}
 		}
 		t.Logf("%s in batches of %d", []string{"insert", "update"}[version], size)
 		for _, x := range contestants {
-			t.Logf("  %-20s %7.0f rows/s, %5.1f µs of its own CPU per row; the connector does %.2f of it", x.name, float64(policies)/x.took.Seconds(),
-				float64(x.cpu.Microseconds())/float64(policies), x.took.Seconds()/contestants[0].took.Seconds())
+			t.Logf("  %-20s %7.0f rows/s, %5.1f µs of its own CPU per row; the connector does %.2f of it", x.Name, float64(policies)/x.Took.Seconds(),
+				float64(x.CPU.Microseconds())/float64(policies), x.Took.Seconds()/contestants[0].Took.Seconds())
 		}
 	}
 	require.NoError(t, c.Close(t.Context()))

@@ -5,7 +5,6 @@ package warehouse
 import (
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/connector/connectortest"
 	"github.com/hms-sme/policysync/pkg/event"
 )
 
@@ -34,16 +34,16 @@ func TestE2EThroughput(t *testing.T) {
 	title := strings.Repeat("Weekend Inspections ", 25)
 	for _, size := range []int{1, 100, 1000, 5000} {
 		var plainRows, sameRows [][]any
-		contestants := []*contestant{
-			{name: "connector", write: func(ds []*connector.Delivery) {
+		contestants := []*connectortest.Contestant{
+			{Name: "connector", Write: func(ds []*connector.Delivery) {
 				for _, r := range w.PushBatch(t.Context(), ds) {
 					require.NoError(t, r.Err)
 				}
 			}},
-			{name: "client", write: func([]*connector.Delivery) {
+			{Name: "client", Write: func([]*connector.Delivery) {
 				insertBare(t, server, "INSERT INTO throughput.plain (id, title, version)", plainRows)
 			}},
-			{name: "client with the same columns", write: func([]*connector.Delivery) {
+			{Name: "client with the same columns", Write: func([]*connector.Delivery) {
 				insertBare(t, server, "INSERT INTO throughput.same ("+quote(w.table.columnNames()...)+")", sameRows)
 			}},
 		}
@@ -61,37 +61,15 @@ func TestE2EThroughput(t *testing.T) {
 				require.NoError(t, err)
 			}
 			for i := range contestants { // by turns, so that all meet the same neighbours on the machine
-				contestants[(i+from/size)%len(contestants)].run(t, ds)
+				contestants[(i+from/size)%len(contestants)].Run(t, ds)
 			}
 		}
 		t.Logf("in batches of %d", size)
 		for _, c := range contestants {
-			t.Logf("  %-28s %7.0f rows/s, %5.1f µs of its own CPU per row; the connector does %.2f of it", c.name, float64(written)/c.took.Seconds(),
-				float64(c.cpu.Microseconds())/float64(written), c.took.Seconds()/contestants[0].took.Seconds())
+			t.Logf("  %-28s %7.0f rows/s, %5.1f µs of its own CPU per row; the connector does %.2f of it", c.Name, float64(written)/c.Took.Seconds(),
+				float64(c.CPU.Microseconds())/float64(written), c.Took.Seconds()/contestants[0].Took.Seconds())
 		}
 	}
-}
-
-// contestant is somebody who writes a batch, and what that has cost.
-type contestant struct {
-	name      string
-	write     func(ds []*connector.Delivery)
-	took, cpu time.Duration
-}
-
-func (c *contestant) run(t *testing.T, ds []*connector.Delivery) {
-	t.Helper()
-	began, before := time.Now(), cpuTime(t)
-	c.write(ds)
-	c.took, c.cpu = c.took+time.Since(began), c.cpu+cpuTime(t)-before
-}
-
-// cpuTime is what this process has had of the processors.
-func cpuTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u syscall.Rusage
-	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // insertBare is a client of its own.
