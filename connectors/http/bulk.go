@@ -235,7 +235,7 @@ func (b *bulk) item(d *connector.Delivery, resp *httpclient.Response, n int, res
 	if !ok || code < 100 || code > 599 {
 		return nil, fmt.Errorf("%s is %v, want a status of HTTP", b.config.Bulk.Status.Source, status)
 	}
-	body, err := event.AppendJSON(nil, result)
+	body, err := event.JSON(result)
 	if err != nil {
 		return nil, err
 	}

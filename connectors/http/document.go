@@ -137,8 +137,7 @@ func (c *Connector) body(d *connector.Delivery, scope connector.Scope) ([]byte, 
 			return nil, err
 		}
 	}
-	// A document is about as long as its record, and rarely long.
-	body, err := event.AppendJSON(make([]byte, 0, 256+min(d.Event.Record.Size(), 4<<10)), value)
+	body, err := event.JSON(value)
 	if err != nil {
 		return nil, fmt.Errorf("write body: %w", err)
 	}

@@ -95,7 +95,7 @@ func (c *Connector) Prepare(d *connector.Delivery) error {
 		envelope.Add("version", d.Version.Value)
 	}
 	envelope.Add("data", data)
-	body, err := event.AppendJSON(nil, envelope)
+	body, err := event.JSON(envelope)
 	if err != nil {
 		return fmt.Errorf("write body: %w", err)
 	}

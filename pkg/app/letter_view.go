@@ -116,5 +116,5 @@ func EventDocument(value *event.Object) (json.RawMessage, error) {
 	if value == nil {
 		return json.RawMessage("null"), nil
 	}
-	return event.AppendJSON(nil, value)
+	return event.JSON(value)
 }
