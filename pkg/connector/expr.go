@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/hms-sme/policysync/pkg/event"
 )
@@ -125,6 +126,8 @@ type Tree struct {
 	Const   any
 	IsConst bool
 	Fields  []Branch
+	// names are those of Fields, made at the first Eval, which all documents share.
+	names atomic.Pointer[[]string]
 }
 
 // Branch is a named subtree. The order of the YAML is kept.
@@ -167,13 +170,21 @@ func (t *Tree) Eval(s Scope) (any, error) {
 	case t.IsConst:
 		return t.Const, nil
 	}
-	o := &event.Object{Names: make([]string, 0, len(t.Fields)), Values: make([]any, 0, len(t.Fields))}
-	for _, f := range t.Fields {
-		v, err := f.Tree.Eval(s)
-		if err != nil {
+	names := t.names.Load()
+	if names == nil {
+		own := make([]string, len(t.Fields))
+		for i, f := range t.Fields {
+			own[i] = f.Name
+		}
+		names = &own
+		t.names.Store(names)
+	}
+	o := &event.Object{Names: *names, Values: make([]any, len(t.Fields))}
+	for i, f := range t.Fields {
+		var err error
+		if o.Values[i], err = f.Tree.Eval(s); err != nil {
 			return nil, err
 		}
-		o.Add(f.Name, v)
 	}
 	return o, nil
 }
