@@ -245,3 +245,18 @@ func TestTargetSaysWhyItIsDown(t *testing.T) {
 		})
 	}
 }
+
+// Of a target that nobody doubts no back-off is cut, so a pump looks through none of
+// them: there may be as many as the windows of all lanes hold, and a pump runs for each
+// delivery.
+func TestPumpLooksThroughNoBackOffs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		target := newRig(t).Targets[0]
+		target.mu.Lock()
+		defer target.mu.Unlock()
+		target.backoff = waitHeap{nil} // which to look at would panic
+		require.False(t, target.wantsCanary(time.Now()))
+		target.backoff = nil
+	})
+}

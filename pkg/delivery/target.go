@@ -235,7 +235,7 @@ func (t *Target) probing(now time.Time) bool {
 // target that may be back is asked by whatever waits. If it is too early for a
 // canary it sets the timer.
 func (t *Target) wantsCanary(now time.Time) bool {
-	if !slices.ContainsFunc(t.backoff, (*pending).sendable) {
+	if !t.doubted() || !slices.ContainsFunc(t.backoff, (*pending).sendable) {
 		return false
 	}
 	if at := t.probeAt(); at.After(now) {
