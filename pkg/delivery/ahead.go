@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/connector"
@@ -86,11 +85,7 @@ func (l *Lane) note(ev *event.Event) {
 	if old != nil {
 		n.superseded, n.turn, n.since = n.superseded+old.superseded+1, old.turn, old.since.UnixNano()
 	}
-	key := ev.Key
-	if !known {
-		key = strings.Clone(key) // it may be a part of the record
-	}
-	l.ahead.put(key, n)
+	l.ahead.put(ev.Key, n)
 	if old != nil {
 		l.withdraw(old)
 		l.t.pump()

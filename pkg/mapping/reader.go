@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/hms-sme/policysync/pkg/connector"
@@ -109,9 +110,10 @@ func (r *Reader) Read(rec *event.Record, value *event.Object, schema *event.Sche
 			err = fmt.Errorf("read event: %s: %w", what, useErr)
 		}
 	}
-	read("key", c.Key, "", false, func(v any) (err error) {
-		ev.Key, err = event.Text(v)
-		ev.HasKey = true
+	read("key", c.Key, "", false, func(v any) error {
+		text, err := event.Text(v)
+		// A part of the value would keep all of it, for as long as anybody has the key.
+		ev.Key, ev.HasKey = strings.Clone(text), true
 		return err
 	})
 	read("id", c.ID, defaults.id, h.id, func(v any) error { return textInto(&ev.ID, v) })

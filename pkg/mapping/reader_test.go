@@ -1,7 +1,9 @@
 package mapping
 
 import (
+	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
@@ -82,6 +84,20 @@ func TestReaderExpressions(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "other", got.Type)
 	require.Equal(t, "7", got.Key)
+}
+
+// A key outlives its event, in receipts and in what is known of the log ahead. It must
+// not keep the whole value, of which texts are parts.
+func TestKeyOwnsItsBytes(t *testing.T) {
+	t.Parallel()
+	value := strings.Repeat("policy 7 ", 1000)
+	s, err := event.ParseSchema(`{"type": "record", "name": "R", "fields": [{"name": "no", "type": "string"}]}`)
+	require.NoError(t, err)
+	ev, err := NewReader(EventConfig{Key: compiledExpr(t, `event.no`)}).Read(
+		&event.Record{Key: []byte("K"), Value: []byte{0}}, object2("no", value[:8]), s)
+	require.NoError(t, err)
+	require.Equal(t, "policy 7", ev.Key)
+	require.NotSame(t, unsafe.StringData(value), unsafe.StringData(ev.Key))
 }
 
 func TestReaderErrors(t *testing.T) {
