@@ -45,7 +45,8 @@ type Lane struct {
 	keys      map[string]*keyQueue
 	parked    []*pending
 	count     int   // unsettled deliveries
-	bytes     int64 // of them
+	flying    int   // of them, in flight
+	bytes     int64 // what they take
 	// refused is the size of the delivery that found no room, 0 once it did.
 	refused int64
 	// admitted counts those for which the checkpoint has room, whether attempted or not.
@@ -53,7 +54,6 @@ type Lane struct {
 	// unrecorded are offsets of letters for which the checkpoint has no room, ascending.
 	unrecorded []int64
 	offered    int64              // the highest offset that the feed brought
-	flying     int                // of them, in flight
 	pushed     int                // deliveries that ended otherwise than superseded
 	outcomes   []receipt.Receipt  // of what has settled since the last checkpoint
 	watched    map[string]watched // the keys of redeliveries
@@ -233,8 +233,7 @@ func (l *Lane) settle(p *pending, outcome string) {
 		delete(l.keys, p.d.Key)
 	}
 	if l.room != nil && l.hasRoom() {
-		close(l.room)
-		l.room = nil
+		l.wakeFeed()
 	}
 	if l.p.waits.Load() && l.short() {
 		l.p.feedNow()
@@ -278,10 +277,7 @@ func (l *Lane) drain() <-chan struct{} {
 	l.draining = true
 	l.t.ready.filter(func(p *pending) bool { return p.lane != l })
 	l.t.backoff.filter(func(p *pending) bool { return p.lane != l })
-	if l.room != nil {
-		close(l.room)
-		l.room = nil
-	}
+	l.wakeFeed()
 	l.checkLanded()
 	return l.landed
 }
@@ -296,25 +292,24 @@ func (l *Lane) checkLanded() {
 	}
 }
 
-// end cancels what is in flight and forbids any settling from now on.
+// end cancels what is in flight and forbids any settling from now on. Later calls do
+// nothing.
 func (l *Lane) end(cause error) {
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
-	if !l.ended {
-		l.hold(-l.bytes)
-		l.p.engine.windows.shares.Add(-1)
-		l.forgetAhead()
-		if l.t.latest {
-			l.p.engine.notes.shares.Add(-1)
-		}
+	if l.ended {
+		return
 	}
 	l.draining, l.ended = true, true
+	l.hold(-l.bytes)
+	l.p.engine.windows.shares.Add(-1)
+	l.forgetAhead()
+	if l.t.latest {
+		l.p.engine.notes.shares.Add(-1)
+	}
 	l.cancel(cause)
 	l.t.forget(l)
-	if l.room != nil {
-		close(l.room)
-		l.room = nil
-	}
+	l.wakeFeed()
 	for _, q := range l.keys {
 		for _, p := range q.entries {
 			p.span.End()

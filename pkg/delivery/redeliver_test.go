@@ -357,3 +357,19 @@ func TestRedeliveryEndsWithItsLane(t *testing.T) {
 		})
 	}
 }
+
+// Whoever asked may have gone. The lane ends all the same, however often it is told to.
+func TestLaneEndsTwiceWithARedelivery(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.Proofs = &proofs{}
+		r.pause(0, true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := r.Redeliver(ctx, []Again{again(5, "k")})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		r.p.Abort()
+		r.p.Abort()
+	})
+}

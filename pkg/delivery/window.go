@@ -65,6 +65,14 @@ func (l *Lane) waitRoom() <-chan struct{} {
 	return l.room
 }
 
+// wakeFeed has the feed that waits for the window, if one does, look again.
+func (l *Lane) wakeFeed() {
+	if l.room != nil {
+		close(l.room)
+		l.room = nil
+	}
+}
+
 // awaitRoom waits until the lane has room.
 func (l *Lane) awaitRoom(ctx context.Context) error {
 	for {
