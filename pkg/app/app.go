@@ -40,8 +40,6 @@ type App struct {
 	admin     *admin.Server
 	engine    *delivery.Engine
 	group     *kafka.Group
-	// committed is when the last commit succeeded, unix nanoseconds.
-	committed atomic.Int64
 	ready     atomic.Bool
 
 	// closers undo what Start did, last first; each with the name of the part.
@@ -140,9 +138,6 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 	if err := a.follow(ctx, redrives, sweep); err != nil {
 		return err
 	}
-	if err := metrics.Observe(a.snapshot); err != nil {
-		return fmt.Errorf("observe metrics: %w", err)
-	}
 	checking, cancel := context.WithCancel(ctx)
 	var checks sync.WaitGroup
 	for i, t := range targets {
@@ -159,20 +154,16 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 	a.onStop("record of this member", func(context.Context) error { stop(); <-told; return nil })
 	a.group, err = kafka.Join(a.cfg.Kafka, kafka.GroupConfig{
 		Engine: a.engine, Session: session, Drain: a.cfg.DrainTimeout, Interval: a.cfg.Checkpoint.Interval, Logger: a.o.Logger,
-		Receipts: receipts,
-		Committed: func(took time.Duration, err error) {
-			metrics.Committed(took, err)
-			if err == nil {
-				a.committed.Store(time.Now().UnixNano())
-			}
-		},
+		Receipts: receipts, Committed: metrics.Committed,
 	})
 	if err != nil {
 		return err
 	}
 	group.Store(a.group)
 	a.onStop("group member", func(context.Context) error { a.group.Stop(a.o.Leave); return nil })
-	a.committed.Store(time.Now().UnixNano())
+	if err := metrics.Observe(a.snapshot); err != nil {
+		return fmt.Errorf("observe metrics: %w", err)
+	}
 	a.ready.Store(true)
 	a.o.Logger.InfoContext(ctx, "joined", "group", a.cfg.Kafka.Group, "topics", a.cfg.Kafka.Topics, "targets", p.names())
 	return nil
@@ -258,14 +249,7 @@ func (a *App) readiness() error {
 
 func (a *App) snapshot() telemetry.Snapshot {
 	s := a.engine.Snapshot()
-	for _, t := range s.Targets {
-		for _, l := range t.Lanes {
-			if l.Lag > 0 {
-				s.CommitAge = time.Since(time.Unix(0, a.committed.Load()))
-				return s
-			}
-		}
-	}
+	s.CommitAge = a.group.CommitAge()
 	return s
 }
 

@@ -30,6 +30,9 @@ type assignment struct {
 	// refused is why the last commit was, nil if it was not. Like a commit, it is
 	// guarded by Group.committing.
 	refused error
+	// owed is since when something has settled that no commit has recorded, as far as the
+	// committer and CommitAge have looked; zero if nothing has. Group.mu guards it.
+	owed time.Time
 }
 
 // assigned is called with what the group adds, at the first time maybe nothing.

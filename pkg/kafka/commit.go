@@ -36,7 +36,7 @@ func (g *Group) commitLoop(interval time.Duration) {
 		g.mu.Lock()
 		var parts []*assignment
 		for _, a := range g.live {
-			if begun(a) && a.p != nil && a.p.Dirty() {
+			if a.noteOwed() {
 				parts = append(parts, a)
 			}
 		}
@@ -44,6 +44,32 @@ func (g *Group) commitLoop(interval time.Duration) {
 		g.send(context.Background(), parts, g.isLive)
 		g.committing.Unlock()
 	}
+}
+
+// noteOwed reports whether anything settled since the last checkpoint was taken, and
+// notes since when it waits for a commit. Group.mu is held.
+func (a *assignment) noteOwed() bool {
+	if !begun(a) || a.p == nil || !a.p.Dirty() {
+		return false
+	}
+	if a.owed.IsZero() {
+		a.owed = time.Now()
+	}
+	return true
+}
+
+// CommitAge is how long the oldest settling that no commit has recorded has waited for
+// one, by at most an interval too short; 0 if there is none. A commit that hangs counts:
+// what it has taken is owed until the broker has acknowledged it.
+func (g *Group) CommitAge() (age time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, a := range g.live {
+		if a.noteOwed(); !a.owed.IsZero() {
+			age = max(age, time.Since(a.owed))
+		}
+	}
+	return age
 }
 
 func begun(a *assignment) bool {
@@ -232,6 +258,9 @@ func (g *Group) outcome(a *assignment, err error) {
 			log.Info("offset is committed again")
 		}
 		a.refused = nil
+		g.mu.Lock()
+		a.owed = time.Time{}
+		g.mu.Unlock()
 		return
 	}
 	a.p.Uncommitted()

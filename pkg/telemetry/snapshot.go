@@ -16,8 +16,8 @@ const maxLaneSeries = 256
 // Snapshot is what one process knows at one moment of what it is assigned.
 type Snapshot struct {
 	Targets []TargetSnapshot
-	// CommitAge is the time since the last commit that succeeded, 0 while there is
-	// nothing to commit.
+	// CommitAge is how long what has settled has waited for a commit that succeeds, 0
+	// while there is nothing to commit.
 	CommitAge time.Duration
 }
 
@@ -94,7 +94,7 @@ func (m *Metrics) Observe(snapshot func() Snapshot) error {
 		fenced: b.int("policysync.fenced", "",
 			"1 if the target waits for the group to confirm a heartbeat, since another member may have its partitions."),
 		commitAge: b.float("policysync.commit.age", "s",
-			"Time since the last commit that succeeded, 0 while there is nothing to commit."),
+			"Time for which what has settled has waited for a commit that succeeds, 0 while there is nothing to commit."),
 	}
 	if b.err != nil {
 		return b.err
