@@ -79,8 +79,8 @@ func CancelledBy(ctx context.Context, cfg *config.Config, id string, log *slog.L
 // pushesOld reports whether the replay may push versions that are older than what the
 // target has, and that does not refuse them.
 func pushesOld(cfg *config.Config, r *control.Replay) bool {
-	i := slices.IndexFunc(cfg.Targets, func(t config.Target) bool { return t.Name == r.Target })
-	if i < 0 || ChecksVersions(&cfg.Targets[i]) {
+	i, err := FindTarget(cfg, r.Target)
+	if err != nil || ChecksVersions(&cfg.Targets[i]) {
 		return false
 	}
 	to := func(g control.Range) bool { return g.To != nil }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/user"
@@ -64,8 +63,8 @@ func Origin(reason string) control.Origin {
 // Command writes a record to the control topic. Its errors are [ErrNoTarget], if the
 // config lacks the target, and those of Kafka.
 func Command(ctx context.Context, cfg *config.Config, target string, r control.Record, log *slog.Logger) error {
-	if !configured(cfg, target) {
-		return fmt.Errorf("target %q: %w", target, ErrNoTarget)
+	if _, err := FindTarget(cfg, target); err != nil {
+		return err
 	}
 	adm, err := kafka.NewAdmin(cfg.Kafka, log)
 	if err != nil {

@@ -72,23 +72,22 @@ func (p *Previewer) Preview(ctx context.Context, target string, record *event.Re
 	if err != nil {
 		return nil, err
 	}
-	for i := range p.plan.cfg.Targets {
-		if t := &p.plan.cfg.Targets[i]; t.Name == target {
-			verdict := p.plan.Router.Route(ev).Targets[i]
-			if verdict.Err != nil {
-				return nil, verdict.Err
-			}
-			out := &Preview{Target: target, Delivered: verdict.Deliver, Key: ev.Key}
-			if ev.HasVersion {
-				out.Version = &ev.Version
-			}
-			if !verdict.Deliver {
-				return out, nil
-			}
-			return out, p.document(ctx, t, ev, out)
-		}
+	i, err := FindTarget(p.plan.cfg, target)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("target %q: %w", target, ErrNoTarget)
+	verdict := p.plan.Router.Route(ev).Targets[i]
+	if verdict.Err != nil {
+		return nil, verdict.Err
+	}
+	out := &Preview{Target: target, Delivered: verdict.Deliver, Key: ev.Key}
+	if ev.HasVersion {
+		out.Version = &ev.Version
+	}
+	if !verdict.Deliver {
+		return out, nil
+	}
+	return out, p.document(ctx, &p.plan.cfg.Targets[i], ev, out)
 }
 
 // document makes what the target's connector would send.

@@ -78,8 +78,10 @@ func (l *Letters) NewRedrives(ctx context.Context, q RedriveRequest) (redrives [
 // redrivable reports why letters of a target can't be sent again: [ErrNoTarget], or an
 // [*OldVersionsError].
 func (l *Letters) redrivable(target string, allowOld bool) error {
-	if target != "" && !configured(l.cfg, target) {
-		return fmt.Errorf("target %q: %w", target, ErrNoTarget)
+	if target != "" {
+		if _, err := FindTarget(l.cfg, target); err != nil {
+			return err
+		}
 	}
 	if !l.cfg.Receipts.Off || allowOld {
 		return nil

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/config"
-	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/control"
 	"github.com/hms-sme/policysync/pkg/kafka"
 )
@@ -39,9 +38,9 @@ func (e *OldVersionsError) Error() string {
 // NewReplay works out what a request means on each partition. Its errors are
 // [ErrNoTarget], an [*OldVersionsError], those of the request's syntax and those of Kafka.
 func NewReplay(ctx context.Context, cfg *config.Config, adm *kafka.Admin, q ReplayRequest) (*control.Replay, error) {
-	i := slices.IndexFunc(cfg.Targets, func(t config.Target) bool { return t.Name == q.Target })
-	if i < 0 {
-		return nil, fmt.Errorf("target %q: %w", q.Target, ErrNoTarget)
+	i, err := FindTarget(cfg, q.Target)
+	if err != nil {
+		return nil, err
 	}
 	t := &cfg.Targets[i]
 	progress, err := adm.Progress(ctx)
@@ -74,8 +73,7 @@ func NewReplay(ctx context.Context, cfg *config.Config, adm *kafka.Admin, q Repl
 		most = max(most, end-g.From)
 		r.Ranges = append(r.Ranges, g)
 	}
-	guard, _ := t.Spec.(connector.Guard)
-	if q.AllowOldVersions || guard != nil && guard.ChecksVersions() {
+	if q.AllowOldVersions || ChecksVersions(t) {
 		return r, nil
 	}
 	switch window := int64(t.Window.Deliveries); {

@@ -59,8 +59,18 @@ func KnownTargets(ctx context.Context, cfg *config.Config, log *slog.Logger) ([]
 	return known, nil
 }
 
+// FindTarget returns the index of the config's target of a name. Its error is [ErrNoTarget].
+func FindTarget(cfg *config.Config, name string) (int, error) {
+	i := slices.IndexFunc(cfg.Targets, func(t config.Target) bool { return t.Name == name })
+	if i < 0 {
+		return i, fmt.Errorf("target %q: %w", name, ErrNoTarget)
+	}
+	return i, nil
+}
+
 func configured(cfg *config.Config, target string) bool {
-	return slices.ContainsFunc(cfg.Targets, func(t config.Target) bool { return t.Name == target })
+	_, err := FindTarget(cfg, target)
+	return err == nil
 }
 
 // ConfiguredError says that a target can't be forgotten, since the config has it.

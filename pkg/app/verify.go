@@ -76,33 +76,35 @@ func Verify(ctx context.Context, cfg *config.Config, registry connector.Registry
 		return nil, err
 	}
 	defer adm.Close()
-	for i := range cfg.Targets {
-		if t := &cfg.Targets[i]; t.Name == o.Target {
-			if guard, _ := t.Spec.(connector.Guard); o.Repair && !o.AllowOldVersions && (guard == nil || !guard.ChecksVersions()) {
-				return nil, &OldVersionsError{"a repair may come after a newer version that the service pushes meanwhile"}
-			}
-			v := &verifier{plan: plan, adm: adm, target: t, index: i, byOffset: plan.byOffset(t, log), o: o}
-			if v.conn, err = plan.connector(ctx, t, log); err != nil {
-				return nil, err
-			}
-			defer v.conn.Close(ctx)
-			if o.Repair {
-				done := &control.Done{ID: NewCommandID(), What: control.DoneRepair, Target: t.Name, Command: o.Command, Origin: Origin("")}
-				if err := give(ctx, cfg, adm, done); err != nil {
-					return nil, err
-				}
-			}
-			return v.run(ctx)
+	t, err := plan.wanted(o.Target)
+	if err != nil {
+		return nil, err
+	}
+	if o.Repair && !o.AllowOldVersions && !ChecksVersions(t.Target) {
+		return nil, &OldVersionsError{"a repair may come after a newer version that the service pushes meanwhile"}
+	}
+	v := &verifier{wants: t, adm: adm, byOffset: plan.byOffset(t.Target, log), o: o}
+	if v.conn, err = plan.connector(ctx, t.Target, log); err != nil {
+		return nil, err
+	}
+	defer v.conn.Close(ctx)
+	var ok bool
+	if v.comparer, ok = v.conn.(connector.Comparer); !ok {
+		return nil, fmt.Errorf("target %q (%s): %w", t.Name, t.Connector, connector.ErrNotComparable)
+	}
+	if o.Repair {
+		done := &control.Done{ID: NewCommandID(), What: control.DoneRepair, Target: t.Name, Command: o.Command, Origin: Origin("")}
+		if err := give(ctx, cfg, adm, done); err != nil {
+			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("target %q: %w", o.Target, ErrNoTarget)
+	return v.run(ctx)
 }
 
 type verifier struct {
-	plan     *Plan
+	*wants
+
 	adm      *kafka.Admin
-	target   *config.Target
-	index    int // of the target
 	byOffset bool
 	conn     connector.Connector
 	o        VerifyOptions
@@ -130,17 +132,9 @@ type mapped struct {
 }
 
 func (v *verifier) run(ctx context.Context) (*Verification, error) {
-	var ok bool
-	if v.comparer, ok = v.conn.(connector.Comparer); !ok {
-		return nil, fmt.Errorf("target %q (%s): %w", v.target.Name, v.target.Connector, connector.ErrNotComparable)
-	}
 	v.newest, v.names = verify.NewNewest(v.byOffset), map[verify.Hash]struct{}{}
 	v.newer, v.changed = map[verify.Hash]*Discrepancy{}, map[verify.Hash]struct{}{}
-	v.sum = Verification{Target: v.target.Name, Differences: map[connector.Difference]int{}}
-	topics := []string(v.target.Topics)
-	if topics == nil {
-		topics = v.plan.cfg.Kafka.Topics
-	}
+	v.sum = Verification{Target: v.Name, Differences: map[connector.Difference]int{}}
 	var err error
 	if v.progress, err = v.adm.Progress(ctx); err != nil {
 		return nil, err
@@ -148,15 +142,15 @@ func (v *verifier) run(ctx context.Context) (*Verification, error) {
 	v.before = map[verify.Hash]struct{}{}
 	err = v.comparer.Names(ctx, func(name string) error { v.before[verify.HashOf(name)] = struct{}{}; return nil })
 	if err != nil {
-		return nil, fmt.Errorf("list what %s holds: %w", v.target.Name, err)
+		return nil, fmt.Errorf("list what %s holds: %w", v.Name, err)
 	}
 	v.ends = map[verify.Place]int64{}
-	if err := v.pass(ctx, 1, topics, v.see); err != nil {
+	if err := v.pass(ctx, 1, v.see); err != nil {
 		return nil, err
 	}
 	v.sum.Keys, v.wanted = v.newest.Len(), v.newest.Offsets()
 	v.newest = nil // memory
-	if err := v.pass(ctx, 2, topics, v.look); err != nil {
+	if err := v.pass(ctx, 2, v.look); err != nil {
 		return nil, err
 	}
 	if err := v.compare(ctx); err != nil {
@@ -173,8 +167,8 @@ func (v *verifier) run(ctx context.Context) (*Verification, error) {
 }
 
 // pass reads what the topics hold at present.
-func (v *verifier) pass(ctx context.Context, number int, topics []string, each func(context.Context, *event.Record) error) error {
-	spans, err := v.adm.Spans(ctx, time.Time{}, topics...)
+func (v *verifier) pass(ctx context.Context, number int, each func(context.Context, *event.Record) error) error {
+	spans, err := v.adm.Spans(ctx, time.Time{}, v.topics()...)
 	if err != nil {
 		return err
 	}
@@ -243,8 +237,8 @@ func (v *verifier) look(ctx context.Context, r *event.Record) error {
 	if err != nil {
 		return fmt.Errorf("read record %s again: %w", r.Position, err)
 	}
-	d := v.plan.delivery(v.target, ev, v.byOffset)
-	d.ID = fmt.Sprintf("%s/%d/%d/%s", r.TopicID, r.Partition, r.Offset, v.target.Name)
+	d := v.plan.delivery(v.Target, ev, v.byOffset)
+	d.ID = fmt.Sprintf("%s/%d/%d/%s", r.TopicID, r.Partition, r.Offset, v.Name)
 	m, err := v.prepare(d)
 	if err != nil {
 		return err
@@ -279,7 +273,7 @@ func (v *verifier) pending(p event.Position) bool {
 			continue
 		}
 		for _, l := range at.Lanes {
-			if l.Name == v.target.Name {
+			if l.Name == v.Name {
 				return !l.Cursor.Settled(p.Offset)
 			}
 		}
@@ -300,7 +294,7 @@ func (v *verifier) compare(ctx context.Context) error {
 	}
 	found, err := v.comparer.Compare(ctx, ds)
 	if err != nil {
-		return fmt.Errorf("compare %s: %w", v.target.Name, err)
+		return fmt.Errorf("compare %s: %w", v.Name, err)
 	}
 	var differ []*Discrepancy
 	var cures []*connector.Delivery
@@ -369,7 +363,7 @@ func (v *verifier) extras(ctx context.Context) error {
 		return v.report(&Discrepancy{Difference: connector.Extra, Name: name})
 	})
 	if err != nil {
-		return fmt.Errorf("list what %s holds: %w", v.target.Name, err)
+		return fmt.Errorf("list what %s holds: %w", v.Name, err)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func (v *verifier) repair(ctx context.Context, differ []*Discrepancy, cures []*c
 	}
 	found, err := v.comparer.Compare(ctx, pushed)
 	if err != nil {
-		return fmt.Errorf("compare %s again: %w", v.target.Name, err)
+		return fmt.Errorf("compare %s again: %w", v.Name, err)
 	}
 	for i, f := range of {
 		if left := found[i].Difference; left == "" || left == connector.Newer {
@@ -43,7 +43,7 @@ func (v *verifier) repair(ctx context.Context, differ []*Discrepancy, cures []*c
 }
 
 func (v *verifier) push(ctx context.Context, d *connector.Delivery) error {
-	ctx, cancel := context.WithTimeout(ctx, v.target.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, v.Target.Timeout)
 	defer cancel()
 	_, err := v.conn.Push(ctx, d)
 	return err

@@ -176,15 +176,15 @@ func (c *Console) reads(topic string) bool { return slices.Contains(c.cfg.Kafka.
 // target is the config of one target as it stands in the file, without secrets.
 func (c *Console) target(r *http.Request) (any, error) {
 	name := r.URL.Query().Get("target")
-	for i := range c.cfg.Targets {
-		if t := &c.cfg.Targets[i]; t.Name == name {
-			return map[string]any{
-				"target": name, "connector": t.Connector, "config": c.cfg.Section("targets." + name),
-				"guard": app.ChecksVersions(t), "window": t.Window.Deliveries,
-			}, nil
-		}
+	i, err := app.FindTarget(c.cfg, name)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("target %q: %w", name, app.ErrNoTarget)
+	t := &c.cfg.Targets[i]
+	return map[string]any{
+		"target": name, "connector": t.Connector, "config": c.cfg.Section("targets." + name),
+		"guard": app.ChecksVersions(t), "window": t.Window.Deliveries,
+	}, nil
 }
 
 func (c *Console) commands(r *http.Request) (any, error) {
