@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/hms-sme/policysync/pkg/config"
-	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/control"
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/pkg/kafka"
@@ -25,29 +24,23 @@ var ErrNoPolicy = errors.New("the topics hold no version of the policy that the 
 // NewPush finds the newest version of a policy that a target wants, by reading the
 // target's topics. Its errors are [ErrNoTarget], [ErrNoPolicy] and those of Kafka and the
 // registry.
-func NewPush(ctx context.Context, cfg *config.Config, registry connector.Registry, target, key string,
-	progress func(read, all int64), log *slog.Logger,
-) (*control.Push, error) {
-	plan, err := NewPlan(ctx, cfg, registry)
+func (p *Previewer) NewPush(ctx context.Context, target, key string, progress func(read, all int64)) (*control.Push, error) {
+	t, err := p.plan.wanted(target)
 	if err != nil {
 		return nil, err
 	}
-	adm, err := kafka.NewAdmin(cfg.Kafka, log)
+	adm, err := kafka.NewAdmin(p.plan.cfg.Kafka, p.log)
 	if err != nil {
 		return nil, err
 	}
 	defer adm.Close()
-	t, err := plan.wanted(target)
-	if err != nil {
-		return nil, err
-	}
 	spans, err := adm.Spans(ctx, time.Time{}, t.topics()...)
 	if err != nil {
 		return nil, err
 	}
-	newest := verify.NewNewest(plan.byOffset(t.Target, log))
+	newest := verify.NewNewest(p.plan.byOffset(t.Target, p.log))
 	err = t.scan(ctx, adm, spans, progress, func(r *event.Record) bool {
-		return plan.Reader.KeyFromValue(r.Topic) || string(r.Key) == key
+		return p.plan.Reader.KeyFromValue(r.Topic) || string(r.Key) == key
 	}, func(ev *event.Event) {
 		if ev.HasKey && ev.Key == key {
 			newest.Add(ev)
@@ -73,9 +66,9 @@ type wants struct {
 }
 
 func (p *Plan) wanted(target string) (*wants, error) {
-	i := slices.IndexFunc(p.cfg.Targets, func(t config.Target) bool { return t.Name == target })
-	if i < 0 {
-		return nil, fmt.Errorf("target %q: %w", target, ErrNoTarget)
+	i, err := FindTarget(p.cfg, target)
+	if err != nil {
+		return nil, err
 	}
 	return &wants{Target: &p.cfg.Targets[i], plan: p, index: i}, nil
 }

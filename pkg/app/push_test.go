@@ -12,7 +12,9 @@ import (
 )
 
 func (p *platform) push(target, key string) (*control.Push, error) {
-	return NewPush(p.t.Context(), p.config(""), connectors.Builtin(), target, key, func(int64, int64) {}, discard)
+	previewer, err := NewPreviewer(p.t.Context(), p.config(""), connectors.Builtin(), discard)
+	require.NoError(p.t, err)
+	return previewer.NewPush(p.t.Context(), target, key, func(int64, int64) {})
 }
 
 // The newest version that the target wants is sent again, though it has it; the command

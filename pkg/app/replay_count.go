@@ -2,12 +2,9 @@ package app
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"time"
 
-	"github.com/hms-sme/policysync/pkg/config"
-	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/control"
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/pkg/kafka"
@@ -31,9 +28,9 @@ type ReplayCount struct {
 }
 
 // CountReplay says what a replay would send if it began now, and commands nothing.
-// Progress hears how many records are read.
-func CountReplay(ctx context.Context, cfg *config.Config, registry connector.Registry, adm *kafka.Admin, r *control.Replay,
-	progress func(read, all int64), log *slog.Logger,
+// Progress hears how many records are read, by what previewer returns.
+func CountReplay(ctx context.Context, adm *kafka.Admin, r *control.Replay, previewer func() (*Previewer, error),
+	progress func(read, all int64),
 ) ([]ReplayCount, error) {
 	at, err := adm.Progress(ctx)
 	if err != nil {
@@ -52,15 +49,15 @@ func CountReplay(ctx context.Context, cfg *config.Config, registry connector.Reg
 	if all > maxCounted {
 		return counts, nil
 	}
-	plan, err := NewPlan(ctx, cfg, registry)
+	p, err := previewer()
 	if err != nil {
 		return nil, err
 	}
-	t, err := plan.wanted(r.Target)
+	t, err := p.plan.wanted(r.Target)
 	if err != nil {
 		return nil, err
 	}
-	spans, err := adm.Spans(ctx, time.Time{}, cfg.Kafka.Topics...)
+	spans, err := adm.Spans(ctx, time.Time{}, t.topics()...)
 	if err != nil {
 		return nil, err
 	}

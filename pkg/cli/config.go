@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hms-sme/policysync/pkg/app"
 	"github.com/hms-sme/policysync/pkg/config"
 	"github.com/hms-sme/policysync/pkg/telemetry"
 )
@@ -27,6 +28,11 @@ func configFlag(c *cobra.Command, b build) func() (*config.Config, error) {
 		}
 		return cfg, err
 	}
+}
+
+// previewer returns how to make one of a config, for what may not need it.
+func previewer(c *cobra.Command, b build, cfg *config.Config) func() (*app.Previewer, error) {
+	return func() (*app.Previewer, error) { return app.NewPreviewer(c.Context(), cfg, b.connectors, quiet()) }
 }
 
 // logFlags adds the flags of logging and returns the logger that they ask for.

@@ -28,9 +28,7 @@ reference is read from its source.`,
 	asJSON := c.Flags().Bool("json", false, "print JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		return open(func(cfg *config.Config, letters *app.Letters) error {
-			v, err := letters.Show(c.Context(), args[0], func() (*app.Previewer, error) {
-				return app.NewPreviewer(c.Context(), cfg, b.connectors, quiet())
-			})
+			v, err := letters.Show(c.Context(), args[0], previewer(c, b, cfg))
 			if err != nil {
 				return err
 			}

@@ -35,8 +35,12 @@ has settled, with 1 if it became a dead letter.`,
 		if err != nil {
 			return err
 		}
+		previewer, err := app.NewPreviewer(c.Context(), cfg, b.connectors, quiet())
+		if err != nil {
+			return err
+		}
 		gauge := newGauge(c)
-		p, err := app.NewPush(c.Context(), cfg, b.connectors, *target, *key, gauge.records, quiet())
+		p, err := previewer.NewPush(c.Context(), *target, *key, gauge.records)
 		gauge.end()
 		switch {
 		case errors.Is(err, app.ErrNoTarget):

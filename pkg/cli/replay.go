@@ -69,7 +69,7 @@ versions takes that without --allow-old-versions.`,
 		}
 		if *dryRun {
 			gauge := newGauge(c)
-			counts, err := app.CountReplay(c.Context(), cfg, b.connectors, adm, r, gauge.records, quiet())
+			counts, err := app.CountReplay(c.Context(), adm, r, previewer(c, b, cfg), gauge.records)
 			gauge.end()
 			if err != nil {
 				return err

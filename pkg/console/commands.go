@@ -106,7 +106,7 @@ func (c *Console) replay(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if o.DryRun {
-		counts, err := app.CountReplay(r.Context(), c.cfg, c.o.Registry, c.adm, replay, func(int64, int64) {}, c.o.Logger)
+		counts, err := app.CountReplay(r.Context(), c.adm, replay, func() (*app.Previewer, error) { return c.preview(r.Context()) }, func(int64, int64) {})
 		return map[string]any{"target": o.Target, "every": o.Every, "partitions": counts}, err
 	}
 	replay.ID, replay.Origin = app.NewCommandID(), origin
@@ -126,7 +126,11 @@ func (c *Console) push(r *http.Request) (any, error) {
 	if o.Key == nil {
 		return nil, requestError{errors.New("want the key of a policy")}
 	}
-	p, err := app.NewPush(r.Context(), c.cfg, c.o.Registry, o.Target, *o.Key, func(int64, int64) {}, c.o.Logger)
+	previewer, err := c.preview(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	p, err := previewer.NewPush(r.Context(), o.Target, *o.Key, func(int64, int64) {})
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -212,4 +213,22 @@ func TestWhatIsShown(t *testing.T) {
 	var past []json.RawMessage
 	r.get("/api/history", &past)
 	require.NotEmpty(t, past)
+}
+
+// A push, a replay's count and a policy's page read events at the same time, by the same
+// expressions. Only the race detector sees it if one compiles them while another evaluates.
+func TestCallsShareTheExpressions(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.publish("P-1", 1)
+	r.happened("P-1", "ledger", "delivered")
+	var calls sync.WaitGroup
+	for range 5 {
+		calls.Go(func() { r.ask(boss, http.MethodGet, "/api/policy?key=P-1", "", nil) })
+		calls.Go(func() { r.ask(boss, http.MethodPost, "/api/push", `{"target": "ledger", "key": "P-1"}`, nil) })
+		calls.Go(func() {
+			r.ask(boss, http.MethodPost, "/api/replay", `{"target": "ledger", "from": "earliest", "dry_run": true}`, nil)
+		})
+	}
+	calls.Wait()
 }
