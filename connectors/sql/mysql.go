@@ -40,6 +40,8 @@ func (mysql) open(dsn *url.URL, secure *tls.Config) (driver.Connector, error) {
 	config.Passwd, _ = dsn.User.Password()
 	// One round trip a statement instead of three.
 	config.InterpolateParams = true
+	// The guard goes by the rows that a statement changed.
+	config.ClientFoundRows = false
 	// It writes to standard error what it also returns.
 	config.Logger = &mysqldriver.NopLogger{}
 	if config.Params == nil {

@@ -49,3 +49,27 @@ func TestE2EFirstVersionsRace(t *testing.T) {
 		require.Equal(t, []string{"0"}, dump(t, db, `SELECT COUNT(*) FROM policies WHERE id = 'a'`))
 	})
 }
+
+// Another member makes the guard of a key after ours has looked for it. No DSN may hide
+// that: MySQL's driver can be told to count rows that a statement left as they were.
+func TestE2EGuardMadeMeanwhileIsSeen(t *testing.T) {
+	each(t, func(t *testing.T, s server) {
+		t.Helper()
+		dsn, db := s.fresh(t)
+		if s.dialect == (mysql{}) {
+			dsn.RawQuery = "clientFoundRows=true"
+		}
+		c := newConnector(t, Config{DSN: connector.NewSecret(dsn.String()), Tables: []connector.Named[Table]{policies()}, Schema: schemaCreate})
+		t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+		types, err := c.fitTables(t.Context())
+		require.NoError(t, err)
+		tx, held := c.newTransaction(), map[string]guard{}
+		defer tx.rollback(t.Context())
+		require.NoError(t, tx.read(t.Context(), c.guardQuery([]string{"a"}, true), func(rows scanner) error { return scanGuards(rows, held) }))
+		ours := map[string]guard{"a": {rows: "{}"}}
+		insert := c.guards.insert(types[c.guards], "", [][]any{c.guardRow("a", ours["a"])})[0]
+		_, err = db.Exec(insert.sql(), insert.arguments...)
+		require.NoError(t, err)
+		require.ErrorIs(t, tx.commit(t.Context(), c.saveGuards(types[c.guards], held, ours)), errRaced)
+	})
+}
