@@ -46,7 +46,7 @@ const fewRows = 30
 // values are one array a column: a statement whose text stays short, and which the
 // server plans once for all rows. COPY into a temporary table is no faster
 // for 1,000 rows and slower for 100, and wants the privilege to make one. The casts
-// leave out the length of a type, or they would cut what is too long.
+// are to types without a length, or they would cut what is too long.
 func (d postgres) values(w *writer, types []string, rows [][]any) {
 	if len(rows) <= fewRows {
 		w.list(textRows(rows))
@@ -54,9 +54,7 @@ func (d postgres) values(w *writer, types []string, rows [][]any) {
 	}
 	w.text("SELECT ")
 	for i, t := range types {
-		bare, rest, _ := strings.Cut(t, "(")
-		_, suffix, _ := strings.Cut(rest, ")")
-		w.separate(i, ", ").text("c" + strconv.Itoa(i) + "::" + bare + suffix)
+		w.separate(i, ", ").text("c" + strconv.Itoa(i) + "::" + withoutLength(t))
 	}
 	w.text(" FROM unnest(")
 	for i := range types {
@@ -67,6 +65,20 @@ func (d postgres) values(w *writer, types []string, rows [][]any) {
 		w.separate(i, ", ").text("c" + strconv.Itoa(i))
 	}
 	w.text(")")
+}
+
+// withoutLength is the type of values of any length. Two types that name none have the
+// length 1.
+func withoutLength(name string) string {
+	bare, rest, _ := strings.Cut(name, "(")
+	_, suffix, _ := strings.Cut(rest, ")")
+	switch bare {
+	case "character":
+		bare = "bpchar"
+	case "bit":
+		bare = "bit varying"
+	}
+	return bare + suffix
 }
 
 // guards looks up key by key. For "key = ANY(…)" the server, as long as it has no
@@ -150,7 +162,11 @@ func (d postgres) describe(schema, table string) (columns, indexes string, args 
 	if schema != "" {
 		name = d.quote(schema) + "." + name
 	}
-	return `SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
+	// The type of a domain is what it is made of: a cast to the domain cuts as well.
+	return `SELECT attname, (WITH RECURSIVE made(type, modifier) AS (SELECT atttypid, atttypmod
+				UNION ALL SELECT typbasetype, typtypmod FROM made JOIN pg_type ON pg_type.oid = type WHERE typtype = 'd')
+			SELECT format_type(type, modifier) FROM made JOIN pg_type ON pg_type.oid = type WHERE typtype <> 'd')
+			FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
 		`SELECT i.indexrelid::text, a.attname FROM pg_index i JOIN pg_attribute a
 			ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts-1])
 			WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL`,

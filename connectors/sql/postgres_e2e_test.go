@@ -84,6 +84,50 @@ func TestE2EPostgresStoresFewAndManyRowsAlike(t *testing.T) {
 	})
 }
 
+// In whatever way rows are written, a type's length cuts nothing: what fits is stored
+// whole, and what is too long is refused.
+func TestE2EPostgresCutsNothing(t *testing.T) {
+	for column, values := range map[string]struct{ fits, tooLong string }{
+		"character(3)":         {"abc", "abcd"},
+		"character varying(3)": {"abc", "abcd"},
+		"character(3)[]":       {"{abc,def}", "{abcd}"},
+		"bit(8)":               {"10101010", "101010101"},
+		"bit varying(8)":       {"1010", "101010101"},
+		"bit(2)[]":             {"{10,01}", "{101}"},
+		"short":                {"abc", "abcd"},
+		"shorter":              {"abc", "abcd"},
+	} {
+		t.Run(column, func(t *testing.T) {
+			each(t, func(t *testing.T, s server) {
+				t.Helper()
+				if s.dialect != (postgres{}) {
+					t.Skip("another database")
+				}
+				dsn, db := s.fresh(t)
+				exec(t, db, `CREATE DOMAIN short AS character varying(3)`, `CREATE DOMAIN shorter AS short CHECK (VALUE <> '')`,
+					`CREATE TABLE policies (id text PRIMARY KEY, title `+column+`, version bigint)`)
+				c := newConnector(t, Config{DSN: connector.NewSecret(dsn.String()), Tables: []connector.Named[Table]{policies()}})
+				t.Cleanup(func() { require.NoError(t, c.Close(t.Context())) })
+				for version, n := range []int{1, fewRows + 1} {
+					err := c.PushBatch(t.Context(), batch(t, c, n, version, titled(n, values.tooLong)))[0].Err
+					require.Equal(t, connector.Permanent, connector.Classify(err), "%d rows: %v", n, err)
+					require.NoError(t, c.PushBatch(t.Context(), batch(t, c, n, version, titled(n, values.fits)))[0].Err)
+					require.Equal(t, []string{fmt.Sprint(values.fits, " ", n)}, dump(t, db, `SELECT title::text, COUNT(*) FROM policies GROUP BY 1`))
+				}
+			})
+		})
+	}
+}
+
+// titled gives n rows the same title.
+func titled(n int, title string) map[int]any {
+	titles := map[int]any{}
+	for i := range n {
+		titles[i] = title
+	}
+	return titles
+}
+
 // Whatever ends a transaction before its commit, no lock may outlive it.
 func TestE2EPostgresKeepsNoTransactionOpen(t *testing.T) {
 	open := `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'`
