@@ -30,7 +30,7 @@ func (c *Connector) Compare(ctx context.Context, ds []*connector.Delivery) ([]co
 }
 
 func (c *Connector) compare(ctx context.Context, set *tableSet, ds []*connector.Delivery) ([]connector.Comparison, error) {
-	types, err := c.fitTables(ctx)
+	types, err := c.fitting(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -48,12 +48,14 @@ func (c *Connector) compare(ctx context.Context, set *tableSet, ds []*connector.
 		keys[i] = d.Key
 	}
 	guards := map[string]guard{}
-	if err := c.readGuards(ctx, tx, keys, guards); err != nil {
-		return nil, err
+	if types[c.guards] != nil {
+		if err := c.readGuards(ctx, tx, keys, guards); err != nil {
+			return nil, err
+		}
 	}
 	all := make([]connector.Comparison, len(ds))
 	rowsDue, rowsMissing := make([]int, len(ds)), make([]int, len(ds))
-	for i, t := range set.list {
+	for i, t := range set.standing(types) {
 		held, err := t.read(ctx, tx, ds, guards)
 		if err != nil {
 			return nil, fmt.Errorf("read table %q: %w", t.name, err)
@@ -69,7 +71,7 @@ func (c *Connector) compare(ctx context.Context, set *tableSet, ds []*connector.
 					return nil, err
 				}
 				for _, own := range keys {
-					name := t.nameOf(own)
+					name := t.nameOfKey(own)
 					if all[j].Names = append(all[j].Names, name); len(held[name]) > 0 {
 						all[j].Difference = connector.Extra
 					}
@@ -80,9 +82,9 @@ func (c *Connector) compare(ctx context.Context, set *tableSet, ds []*connector.
 			if !takes {
 				continue
 			}
-			name := t.nameOf(own)
+			name := t.nameOfKey(own)
 			all[j].Names = append(all[j].Names, name)
-			missing := t.differences(types[t], doc.rows[i], held[name], &all[j].Fields)
+			missing := t.differences(doc.rows[i], held[name], &all[j].Fields)
 			rowsDue[j], rowsMissing[j] = rowsDue[j]+len(doc.rows[i]), rowsMissing[j]+missing
 		}
 	}
@@ -122,15 +124,16 @@ func (c *Connector) Names(ctx context.Context, each func(name string) error) err
 	}
 	ctx, cancel := c.bind(ctx)
 	defer cancel()
-	if _, err := c.fitTables(ctx); err != nil {
+	types, err := c.fitting(ctx)
+	if err != nil {
 		return c.failure(ctx, err)
 	}
-	for _, t := range set.list {
-		if len(t.own) == 0 {
+	for _, t := range set.standing(types) {
+		if len(t.own) == 0 || t.types == nil {
 			continue
 		}
-		err := t.query(ctx, c.db, "SELECT DISTINCT "+quoteAll(t.dialect, t.ownColumns()), t.alive(), nil, func(values []any) error {
-			return each(t.name + " " + nameOf(values))
+		err := t.query(ctx, c.db, "SELECT DISTINCT "+t.selection(t.own...), t.alive(), nil, func(own []any) error {
+			return each(t.nameOf(own))
 		})
 		if err != nil {
 			return c.failure(ctx, fmt.Errorf("read table %q: %w", t.name, err))
@@ -139,41 +142,81 @@ func (c *Connector) Names(ctx context.Context, each func(name string) error) err
 	return nil
 }
 
-func (t *table) ownColumns() []string {
-	names := make([]string, len(t.own))
-	for i, k := range t.own {
-		names[i] = t.columns[k]
+// standing is a table as it stands in the database: its types are nil if it is not there,
+// and the name of one is empty if that column is not.
+type standing struct {
+	*table
+	types []columnType
+}
+
+func (s *tableSet) standing(types columnsOf) []standing {
+	list := make([]standing, len(s.list))
+	for i, t := range s.list {
+		list[i].table = t
+		for _, name := range types[t] {
+			list[i].types = append(list[i].types, parseType(name))
+		}
 	}
-	return names
+	return list
+}
+
+// selection lists columns, with null for those that are not there.
+func (t standing) selection(columns ...int) string {
+	names := make([]string, len(columns))
+	for i, k := range columns {
+		if names[i] = "NULL"; t.types[k].name != "" {
+			names[i] = t.dialect.quote(t.columns[k])
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // alive is the condition of rows that are not marked as deleted.
-func (t *table) alive() string {
-	if t.deleted == 0 {
+func (t standing) alive() string {
+	if t.deleted == 0 || t.types[t.deleted].name == "" {
 		return ""
 	}
 	return t.dialect.quote(t.columns[t.deleted]) + " IS NULL"
 }
 
-func (t *table) nameOf(own rowKey) string {
-	values := make([]any, len(t.own))
-	for i, column := range t.ownColumns() {
-		values[i] = own.argument(column)
+// nameOfKey is the name of the rows with the key.
+func (t standing) nameOfKey(key rowKey) string {
+	own := make([]any, len(t.own))
+	for i, k := range t.own {
+		own[i] = key.argument(t.columns[k])
 	}
-	return t.name + " " + nameOf(values)
+	return t.nameOf(own)
 }
 
-func nameOf(values []any) string {
-	texts := make([]string, len(values))
-	for i, v := range values {
-		texts[i] = fmt.Sprintf("%q", plain(v))
+func (t standing) nameOf(own []any) string { return t.name + " " + t.texts(t.own, own) }
+
+func (t standing) texts(columns []int, values []any) string {
+	texts := make([]string, len(columns))
+	for i, k := range columns {
+		var of columnType
+		if t.types != nil {
+			of = t.types[k]
+		}
+		texts[i] = fmt.Sprintf("%q", of.canonical(values[i]))
 	}
 	return strings.Join(texts, ",")
 }
 
+// rowName tells the row from others of the table.
+func (t standing) rowName(values []any) string {
+	key := make([]any, len(t.key))
+	for i, k := range t.key {
+		key[i] = values[k]
+	}
+	return t.texts(t.key, key)
+}
+
 // read returns the rows that the table holds under the own keys of the deliveries,
 // by name and then by the key of the row.
-func (t *table) read(ctx context.Context, q querier, ds []*connector.Delivery, guards map[string]guard) (map[string]map[string][]any, error) {
+func (t standing) read(ctx context.Context, q querier, ds []*connector.Delivery, guards map[string]guard) (map[string]map[string][]any, error) {
+	if t.types == nil {
+		return nil, nil
+	}
 	var keys []rowKey
 	for _, d := range ds {
 		doc, err := documentOf(d)
@@ -186,7 +229,10 @@ func (t *table) read(ctx context.Context, q querier, ds []*connector.Delivery, g
 		}
 		keys = append(keys, own...)
 	}
-	held := map[string]map[string][]any{}
+	held, columns := map[string]map[string][]any{}, make([]int, len(t.columns))
+	for i := range columns {
+		columns[i] = i
+	}
 	for part := range slices.Chunk(keys, maxAlternatives) {
 		w := newWriter(t.dialect)
 		for i, key := range part {
@@ -196,12 +242,12 @@ func (t *table) read(ctx context.Context, q querier, ds []*connector.Delivery, g
 		if alive := t.alive(); alive != "" {
 			where += " AND " + alive
 		}
-		err := t.query(ctx, q, "SELECT "+quoteAll(t.dialect, t.columns), where, w.arguments, func(values []any) error {
+		err := t.query(ctx, q, "SELECT "+t.selection(columns...), where, w.arguments, func(values []any) error {
 			own := make([]any, len(t.own))
 			for i, k := range t.own {
 				own[i] = values[k]
 			}
-			name := t.name + " " + nameOf(own)
+			name := t.nameOf(own)
 			if held[name] == nil {
 				held[name] = map[string][]any{}
 			}
@@ -235,15 +281,7 @@ func (t *table) ownKeys(d *connector.Delivery, doc *document, g guard) ([]rowKey
 	return keys, nil
 }
 
-func (t *table) rowName(values []any) string {
-	key := make([]any, len(t.key))
-	for i, k := range t.key {
-		key[i] = values[k]
-	}
-	return nameOf(key)
-}
-
-func (t *table) query(ctx context.Context, q querier, selection, where string, args []any, each func([]any) error) error {
+func (t standing) query(ctx context.Context, q querier, selection, where string, args []any, each func([]any) error) error {
 	if where != "" {
 		where = " WHERE " + where
 	}
@@ -273,7 +311,7 @@ func (t *table) query(ctx context.Context, q querier, selection, where string, a
 
 // differences adds what differs between the rows that should be there and those that
 // are, and returns how many are not there.
-func (t *table) differences(types []string, want []row, have map[string][]any, to *[]connector.FieldDifference) (missing int) {
+func (t standing) differences(want []row, have map[string][]any, to *[]connector.FieldDifference) (missing int) {
 	due := map[string]bool{}
 	for _, r := range want {
 		name := t.rowName(r.values)
@@ -288,7 +326,7 @@ func (t *table) differences(types []string, want []row, have map[string][]any, t
 			if i == t.deleted && t.deleted > 0 || t.version > 0 && i == t.version && r.values[i] == nil {
 				continue
 			}
-			if !parseType(types[i]).same(r.values[i], held[i]) {
+			if !t.types[i].same(r.values[i], held[i]) {
 				*to = append(*to, connector.FieldDifference{
 					Field: t.name + "[" + name + "]." + column, Want: plain(r.values[i]), Have: plain(held[i]),
 				})

@@ -30,6 +30,36 @@ func plain(v any) string {
 	return fmt.Sprint(v)
 }
 
+// canonical is the text of a value that a column of the type tells from others: not by
+// the zeros, zone, spaces or case that it does not keep.
+func (t columnType) canonical(v any) string {
+	text := plain(v)
+	switch t.family {
+	case integers, decimals:
+		if r, ok := new(big.Rat).SetString(text); ok {
+			digits, _ := r.FloatPrec()
+			return r.FloatString(digits)
+		}
+	case days:
+		if at, ok := moment(text); ok {
+			return at.Format(time.DateOnly)
+		}
+	case moments, clocks:
+		if at, ok := moment(text); ok {
+			return at.Format(time.RFC3339Nano)
+		}
+	case texts:
+		if t.padded {
+			return strings.TrimRight(text, " ")
+		}
+	case booleans, floats, binaries, documents, anything:
+		if strings.EqualFold(t.name, "uuid") {
+			return strings.ToLower(text)
+		}
+	}
+	return text
+}
+
 // same reports whether a column of the type, given the argument, holds what was read
 // back: databases keep the digits, the fraction of a second and the layout that the
 // type has room for.
@@ -37,13 +67,13 @@ func (t columnType) same(argument, held any) bool {
 	if argument == nil || held == nil {
 		return argument == nil && held == nil
 	}
-	want, have := plain(argument), plain(held)
+	want, have := t.canonical(argument), t.canonical(held)
 	if want == have {
 		return true
 	}
 	switch t.family {
-	case integers, decimals:
-		return sameNumber(want, have, t)
+	case decimals:
+		return t.precision > 0 && sameNumber(want, have, t.scale)
 	case booleans:
 		a, err1 := strconv.ParseBool(want)
 		b, err2 := strconv.ParseBool(have)
@@ -53,24 +83,20 @@ func (t columnType) same(argument, held any) bool {
 		b, err2 := strconv.ParseFloat(have, 64)
 		return err1 == nil && err2 == nil && (a == b || strings.HasPrefix(t.name, "real") && float32(a) == float32(b) ||
 			strings.HasPrefix(t.name, "float") && float32(a) == float32(b))
-	case moments, days, clocks:
+	case moments, clocks:
 		return sameTime(want, have, t)
 	case documents:
 		return sameDocument(want, have)
-	case texts:
-		return strings.HasPrefix(t.name, "char") && strings.TrimRight(want, " ") == strings.TrimRight(have, " ")
-	case binaries, anything:
+	case texts, integers, days, binaries, anything:
 	}
-	return strings.EqualFold(t.name, "uuid") && strings.EqualFold(want, have)
+	return false
 }
 
-func sameNumber(want, have string, t columnType) bool {
+// sameNumber compares two numbers to so many digits after the point.
+func sameNumber(want, have string, scale int) bool {
 	a, ok1 := new(big.Rat).SetString(want)
 	b, ok2 := new(big.Rat).SetString(have)
-	if !ok1 || !ok2 {
-		return false
-	}
-	return a.Cmp(b) == 0 || t.family == decimals && t.precision > 0 && a.FloatString(t.scale) == b.FloatString(t.scale)
+	return ok1 && ok2 && a.FloatString(scale) == b.FloatString(scale)
 }
 
 var layouts = []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999", "2006-01-02", "15:04:05.999999999"}
@@ -91,9 +117,6 @@ func sameTime(want, have string, t columnType) bool {
 		}
 	} else if t.name == "datetime" {
 		unit = time.Second // of MySQL, without digits
-	}
-	if t.family == days {
-		return a.Format(time.DateOnly) == b.Format(time.DateOnly)
 	}
 	return a.Round(unit).Equal(b) || a.Truncate(unit).Equal(b)
 }

@@ -23,6 +23,7 @@ func TestSame(t *testing.T) {
 		{"text", "a", "a ", false},
 		{"text", "1.0", "1.00", false},
 		{"character(3)", "a", "a  ", true},
+		{"character varying(3)", "a", "a  ", false},
 		{"bigint", int64(7), []byte("7"), true},
 		{"bigint", int64(9007199254740993), int64(9007199254740992), false},
 		{"numeric(12,2)", "12.5", "12.50", true},

@@ -40,14 +40,20 @@ func (f fault) String() string {
 func (c *Connector) Check(ctx context.Context) error {
 	ctx, cancel := c.bind(ctx)
 	defer cancel()
-	faults, _, err := c.faults(ctx)
-	if err == nil {
-		err = c.unmended(faults)
-	}
-	if err != nil {
+	if _, err := c.fitting(ctx); err != nil {
 		return c.failure(ctx, err)
 	}
 	return nil
+}
+
+// fitting returns the types of the tables' columns if all fit, or would after the first
+// push: a table that it would make has none, a column that it would add an empty one.
+func (c *Connector) fitting(ctx context.Context) (columnsOf, error) {
+	faults, types, err := c.faults(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return types, c.unmended(faults)
 }
 
 // fitTables makes the tables fit as far as the config lets us, until all do, and

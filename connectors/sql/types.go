@@ -130,6 +130,8 @@ type columnType struct {
 	// length is the most characters of a text, precision and scale are a decimal's;
 	// 0 where there is no such bound.
 	length, precision, scale int
+	// padded is set for a text whose spaces at the end mean nothing.
+	padded bool
 }
 
 // familyNames are the first words of the names of types, in all databases.
@@ -137,7 +139,7 @@ var familyNames = []struct {
 	words  string
 	family family
 }{
-	{"character text char varchar nvarchar nchar clob citext name tinytext mediumtext longtext enum", texts},
+	{"character text char bpchar varchar nvarchar nchar clob citext name tinytext mediumtext longtext enum", texts},
 	{"bool boolean", booleans},
 	{"timestamp datetime", moments},
 	{"date", days},
@@ -169,7 +171,7 @@ func parseType(name string) columnType {
 	scale, _ := strconv.Atoi(m[3])
 	switch t.family { //nolint:exhaustive // the rest has no bounds that matter
 	case texts:
-		t.length = n
+		t.length, t.padded = n, slices.Contains([]string{"character", "char", "bpchar"}, strings.TrimSpace(m[1]))
 	case decimals:
 		t.precision, t.scale = n, scale
 	}
