@@ -20,7 +20,7 @@ import (
 func (w *Warehouse) Compare(ctx context.Context, ds []*connector.Delivery) ([]connector.Comparison, error) {
 	ctx, cancel := w.attempt(ctx)
 	defer cancel()
-	s, err := w.open(ctx)
+	s, err := w.openToRead(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -51,18 +51,71 @@ func (w *Warehouse) Compare(ctx context.Context, ds []*connector.Delivery) ([]co
 	return all, nil
 }
 
+// openToRead is open, but changes nothing. The session has no types if there is no table
+// yet, and an empty one for a column that the view lacks, where the first delivery would
+// mend that.
+func (w *Warehouse) openToRead(ctx context.Context) (*session, error) {
+	dsn, err := w.cfg.DSN.Reveal()
+	if err != nil {
+		return nil, connector.AsUnavailable(err)
+	}
+	if err := w.turn(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { <-w.opening }()
+	return w.openWith(ctx, dsn, w.readable)
+}
+
+func (w *Warehouse) readable(ctx context.Context, e engine) ([]string, error) {
+	view, err := e.columns(ctx, w.table.latest())
+	if err != nil {
+		return nil, err
+	}
+	if err := w.check(ctx, e); err != nil {
+		return nil, err
+	}
+	held, err := e.columns(ctx, w.table.name)
+	switch {
+	case err != nil || len(held) == 0:
+		return nil, err
+	case len(view) == 0:
+		return nil, connector.AsUnavailable(fmt.Errorf("no view %q", w.table.latest()))
+	}
+	types, _ := w.table.types(held)
+	for i, c := range w.table.columns {
+		if _, there := view[c.name]; !there {
+			types[i] = ""
+		}
+	}
+	return types, nil
+}
+
 // read returns the newest rows of the deliveries' keys.
 func (w *Warehouse) read(ctx context.Context, s *session, ds []*connector.Delivery) (map[string][]any, error) {
 	held := map[string][]any{}
+	if s.types == nil {
+		return held, nil
+	}
+	var columns []int
+	var names []string
+	for i, c := range w.table.columns {
+		if s.types[i] != "" {
+			columns, names = append(columns, i), append(names, c.name)
+		}
+	}
 	for part := range slices.Chunk(ds, 5000) {
 		args := make([]any, len(part))
 		for i, d := range part {
 			args[i] = d.Key
 		}
-		query := "SELECT " + quote(w.table.columnNames()...) + " FROM " + quote(w.table.latest()) +
+		query := "SELECT " + quote(names...) + " FROM " + quote(w.table.latest()) +
 			" WHERE _key IN (?" + strings.Repeat(", ?", len(part)-1) + ")"
 		err := s.engine.query(ctx, query, args, func(row []any) error {
-			held[plain(row[0], "")] = row
+			whole := make([]any, len(w.table.columns))
+			for i, column := range columns {
+				whole[column] = row[i]
+			}
+			held[plain(row[0], "")] = whole
 			return nil
 		})
 		if err != nil {
@@ -76,8 +129,8 @@ func (w *Warehouse) read(ctx context.Context, s *session, ds []*connector.Delive
 func (w *Warehouse) Names(ctx context.Context, each func(name string) error) error {
 	ctx, cancel := w.attempt(ctx)
 	defer cancel()
-	s, err := w.open(ctx)
-	if err != nil {
+	s, err := w.openToRead(ctx)
+	if err != nil || s.types == nil {
 		return err
 	}
 	_, err = await(ctx, w, func() (struct{}, error) {
@@ -96,16 +149,14 @@ const ownColumns = 9
 
 // compare compares the row that a delivery would insert with one that is there.
 func (t *table) compare(types []string, want, have []any) (connector.Difference, []connector.FieldDifference) {
-	text := func(row []any, column string) string {
-		i := slices.Index(t.names, column)
-		return plain(row[i], types[i])
-	}
+	value := func(row []any, column string) any { return row[slices.Index(t.names, column)] }
+	text := func(row []any, column string) string { return plain(value(row, column), "") }
 	order := func(column string) int {
 		a, _ := strconv.ParseInt(text(have, column), 10, 64)
 		b, _ := strconv.ParseInt(text(want, column), 10, 64)
 		return int(min(1, max(-1, a-b)))
 	}
-	versioned := text(want, "_version") != null && text(have, "_version") != null
+	versioned := !isNull(value(want, "_version")) && !isNull(value(have, "_version"))
 	sameSource := text(want, "_topic_id") == text(have, "_topic_id") && text(want, "_partition") == text(have, "_partition")
 	place := 0
 	if versioned {
@@ -121,7 +172,8 @@ func (t *table) compare(types []string, want, have []any) (connector.Difference,
 	}
 	var fields []connector.FieldDifference
 	for i := ownColumns; i < len(t.names); i++ {
-		if a, b := plain(want[i], types[i]), plain(have[i], types[i]); a != b {
+		a, b := plain(want[i], types[i]), plain(have[i], types[i])
+		if isNull(want[i]) != isNull(have[i]) || a != b {
 			fields = append(fields, connector.FieldDifference{Field: t.names[i], Want: a, Have: b})
 		}
 	}
@@ -131,20 +183,24 @@ func (t *table) compare(types []string, want, have []any) (connector.Difference,
 	return "", nil
 }
 
-const null = "null"
+// isNull reports whether a value of the driver is null.
+func isNull(v any) bool { return !pointed(v).IsValid() }
 
-// plain is a value of the driver as text that is the same for what a column of the
-// type holds as one value.
-func plain(v any, columnType string) string {
-	if v == nil {
-		return null
-	}
+// pointed is what v points to if it is a pointer; not valid for null.
+func pointed(v any) reflect.Value {
 	r := reflect.ValueOf(v)
 	for r.Kind() == reflect.Pointer {
-		if r.IsNil() {
-			return null
-		}
 		r = r.Elem()
+	}
+	return r
+}
+
+// plain is a value of the driver as text that is the same for what a column of the
+// type holds as one value, and for null that of the text "null".
+func plain(v any, columnType string) string {
+	r := pointed(v)
+	if !r.IsValid() {
+		return "null"
 	}
 	switch v := r.Interface().(type) {
 	case bool:

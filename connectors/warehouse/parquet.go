@@ -49,8 +49,11 @@ func (*parquetFiles) query(context.Context, string, []any, func([]any) error) er
 	return connector.ErrNotComparable
 }
 
-// columns are the config's own: a folder fits as soon as it is there.
-func (p *parquetFiles) columns(context.Context, string) (map[string]string, error) {
+// columns are the config's own: a folder fits as soon as it is there. No view is.
+func (p *parquetFiles) columns(_ context.Context, name string) (map[string]string, error) {
+	if name == p.table.latest() {
+		return nil, connector.ErrNotComparable
+	}
 	if _, err := os.ReadDir(p.folder); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {

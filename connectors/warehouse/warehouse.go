@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -229,18 +230,36 @@ func (w *Warehouse) open(ctx context.Context) (*session, error) {
 	if s := w.session.Load(); s != nil && s.dsn == dsn {
 		return s, nil
 	}
-	select {
-	case w.opening <- struct{}{}:
-		defer func() { <-w.opening }()
-	case <-ctx.Done():
-		return nil, ended(ctx, ctx.Err())
+	if err := w.turn(ctx); err != nil {
+		return nil, err
 	}
-	if ctx.Err() != nil {
-		return nil, ended(ctx, ctx.Err())
-	}
+	defer func() { <-w.opening }()
 	if s := w.session.Load(); s != nil && s.dsn == dsn {
 		return s, nil
 	}
+	s, err := w.openWith(ctx, dsn, w.settle)
+	if err == nil {
+		w.session.Store(s)
+	}
+	return s, err
+}
+
+// turn waits for the right to open or close an engine.
+func (w *Warehouse) turn(ctx context.Context) error {
+	select {
+	case w.opening <- struct{}{}:
+	case <-ctx.Done():
+		return ended(ctx, ctx.Err())
+	}
+	if ctx.Err() != nil {
+		<-w.opening
+		return ended(ctx, ctx.Err())
+	}
+	return nil
+}
+
+// openWith makes a session of the types that ask returns.
+func (w *Warehouse) openWith(ctx context.Context, dsn string, ask func(context.Context, engine) ([]string, error)) (*session, error) {
 	if w.engine == nil || w.dsn != dsn {
 		e, err := openEngine(dsn, w.table, w.env)
 		if err != nil {
@@ -252,13 +271,11 @@ func (w *Warehouse) open(ctx context.Context) (*session, error) {
 		w.engine, w.dsn = e, dsn
 	}
 	e := w.engine
-	types, err := await(ctx, w, func() ([]string, error) { return w.settle(ctx, e) })
+	types, err := await(ctx, w, func() ([]string, error) { return ask(ctx, e) })
 	if err != nil {
 		return nil, fmt.Errorf("open table %s: %w", w.table.name, err)
 	}
-	s := &session{engine: e, dsn: dsn, types: types}
-	w.session.Store(s)
-	return s, nil
+	return &session{engine: e, dsn: dsn, types: types}, nil
 }
 
 // settle makes the table and its columns where that is wanted, and returns their
@@ -312,7 +329,8 @@ func (s *session) fit(t *table, document any, ingested time.Time) ([]any, error)
 }
 
 // await runs call, or leaves it behind when ctx ends: neither the handshake of
-// ClickHouse's driver nor SQLite's wait for a lock heeds a context.
+// ClickHouse's driver nor SQLite's wait for a lock heeds a context. A panic of call is its
+// error.
 func await[T any](ctx context.Context, w *Warehouse, call func() (T, error)) (T, error) {
 	type outcome struct {
 		value T
@@ -326,8 +344,14 @@ func await[T any](ctx context.Context, w *Warehouse, call func() (T, error)) (T,
 	}
 	done := make(chan outcome, 1)
 	w.calls.Go(func() {
-		value, err := call()
-		done <- outcome{value, err}
+		var o outcome
+		defer func() {
+			if r := recover(); r != nil {
+				o.err = fmt.Errorf("panicked: %v\n%s", r, debug.Stack())
+			}
+			done <- o
+		}()
+		o.value, o.err = call()
 	})
 	w.mu.Unlock()
 	select {
