@@ -33,14 +33,14 @@ type schedulingConfig struct {
 	http.Config `yaml:",inline"`
 }
 
-// SetDefaults fills in the body of a rule, and how one is deleted. A URL that the
-// event decides cannot be told for a delete, so then the config must say.
+// SetDefaults fills in the body of a rule, and how one is deleted, where that follows
+// from the URL; else the config must say.
 func (c *schedulingConfig) SetDefaults() {
 	if c.Map.IsZero() {
 		c.Map = scheduling.Map()
 	}
-	if c.Delete == nil && !c.URL.IsZero() && c.URL.Constant() {
-		c.Delete = &http.Delete{Call: http.Call{URL: scheduling.RuleURL(c.URL)}}
+	if rule := scheduling.RuleURL(c.URL); c.Delete == nil && rule != nil {
+		c.Delete = &http.Delete{Call: http.Call{URL: rule}}
 	}
 	c.Config.SetDefaults()
 }

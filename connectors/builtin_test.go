@@ -51,6 +51,20 @@ func TestSchedulingDefaults(t *testing.T) {
 	require.True(t, own.Delete.Ignore)
 	require.Equal(t, "x", own.Map.Const)
 
+	for _, end := range []string{"?tenant=DOI", "#rules"} {
+		at := "https://api.scheduler.example/v1/rules" + end
+		asked := &schedulingConfig{Config: http.Config{URL: &connector.Text{Source: at, Parts: []connector.Part{{Literal: at}}}}}
+		asked.SetDefaults()
+		require.Len(t, asked.Validate(), 1, "a delete to %s/KEY would be one of all rules", at)
+	}
+
+	braces := &schedulingConfig{Config: http.Config{URL: &connector.Text{
+		Source: "https://api.scheduler.example/{{v1}}", Parts: []connector.Part{{Literal: "https://api.scheduler.example/{v1}"}},
+	}}}
+	braces.SetDefaults()
+	require.Equal(t, "https://api.scheduler.example/{{v1}}/{key}", braces.Delete.URL.Source)
+	require.Equal(t, "https://api.scheduler.example/{v1}/", braces.Delete.URL.Parts[0].Literal)
+
 	byEvent := &schedulingConfig{Config: http.Config{URL: &connector.Text{
 		Source: "{event.url}", Parts: []connector.Part{{Expr: &connector.Expr{Source: "event.url"}}},
 	}}}

@@ -23,10 +23,13 @@ func Map() *connector.Tree {
 }
 
 // RuleURL returns where the rule of a key is, below the URL of all rules: what a
-// DELETE is sent to.
+// DELETE is sent to. It is nil for a URL of which that cannot be told: one that the
+// event decides, or that has a query, to which the key would be appended.
 func RuleURL(rules *connector.Text) *connector.Text {
-	all := strings.TrimSuffix(rules.Source, "/") + "/"
-	return &connector.Text{Source: all + "{key}", Parts: []connector.Part{
-		{Literal: all}, {Expr: &connector.Expr{Source: "key"}},
+	if rules.IsZero() || !rules.Constant() || strings.ContainsAny(rules.Source, "?#") {
+		return nil
+	}
+	return &connector.Text{Source: strings.TrimSuffix(rules.Source, "/") + "/{key}", Parts: []connector.Part{
+		{Literal: strings.TrimSuffix(rules.Parts[0].Literal, "/") + "/"}, {Expr: &connector.Expr{Source: "key"}},
 	}}
 }
