@@ -1,7 +1,6 @@
 package caldav
 
 import (
-	"net/url"
 	"slices"
 	"strings"
 
@@ -27,12 +26,10 @@ var properties = []string{
 // Validate reports what the types of the fields cannot say.
 func (c *Config) Validate() []connector.Mistake {
 	var ms []connector.Mistake
-	u, err := url.Parse(c.URL)
+	u, err := httpclient.ParseURL(c.URL)
 	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		ms = append(ms, connector.Mistake{Path: "url", Message: "want http://HOST/… or https://HOST/…"})
-	case u.User != nil:
-		ms = append(ms, connector.Mistake{Path: "url", Message: "credentials belong under auth, not into the url"})
+	case err != nil:
+		ms = append(ms, connector.Mistake{Path: "url", Message: err.Error()})
 	case u.RawQuery != "" || u.Fragment != "":
 		ms = append(ms, connector.Mistake{Path: "url", Message: "a calendar's URL has no ? and no #"})
 	}

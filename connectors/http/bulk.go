@@ -1,12 +1,10 @@
 package http
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	nethttp "net/http"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -62,13 +60,28 @@ func (c *Config) Batches() (size int, linger time.Duration) {
 // bulk is a [connector.BatchConnector].
 type bulk struct {
 	*Connector
-	call call
+	calls  []call         // the one of each batch
+	header nethttp.Header // of each batch
+	// open, between and end stand around the items.
+	open, between, end string
 }
 
-func newBulk(c *Connector) *bulk {
-	b := c.config.Bulk
-	e := c.endpoint(put, &b.Call)
-	return &bulk{Connector: c, call: call{endpoint: e, url: e.url.Source}}
+func newBulk(c *Connector) (*bulk, error) {
+	e := c.upsert[0]
+	b := &bulk{Connector: c, calls: []call{{endpoint: e, url: e.constant}}, open: "[", between: ",", end: "]"}
+	if c.config.Bulk.Format == "ndjson" {
+		b.open, b.between, b.end = "", "\n", "\n"
+	}
+	if in := c.config.Bulk.In; in != "" {
+		name, err := event.JSONText(in)
+		if err != nil {
+			return nil, err
+		}
+		b.open, b.end = "{"+name+":[", "]}"
+	}
+	var err error
+	b.header, err = b.makeHeader()
+	return b, err
 }
 
 // Prepare renders the item, or the call of a delete.
@@ -76,19 +89,15 @@ func (b *bulk) Prepare(d *connector.Delivery) error {
 	if d.Op == connector.Delete {
 		return b.Connector.Prepare(d)
 	}
-	header, err := b.header()
-	if err != nil {
-		return err
-	}
 	body, err := b.body(d, connector.Scope{Event: d.Event})
 	if err != nil {
 		return err
 	}
-	d.Document = &document{calls: []call{b.call}, header: header, body: body}
+	d.Document = &document{calls: b.calls, header: b.header, body: body}
 	return nil
 }
 
-func (b *bulk) header() (nethttp.Header, error) {
+func (b *bulk) makeHeader() (nethttp.Header, error) {
 	header := nethttp.Header{}
 	header.Set("User-Agent", "policysync")
 	header.Set("Accept", "application/json")
@@ -151,20 +160,28 @@ func (b *bulk) send(ctx context.Context, ds []*connector.Delivery) ([]connector.
 	if len(ds) == 0 {
 		return nil, nil
 	}
-	doc := &document{}
-	for _, d := range ds {
+	items := make([][]byte, len(ds))
+	size := len(b.open) + len(b.end)
+	for i, d := range ds {
 		item, ok := d.Document.(*document)
 		if !ok {
 			return nil, fmt.Errorf("push %q: the delivery was not prepared", d.ID)
 		}
-		doc.header = item.header
-		doc.body = append(append(doc.body, item.body...), b.separator())
+		items[i] = item.body
+		size += len(item.body) + len(b.between)
 	}
-	doc.body = b.enclose(doc.body)
+	doc := &document{header: b.header, body: append(make([]byte, 0, size), b.open...)}
+	for i, item := range items {
+		if i > 0 {
+			doc.body = append(doc.body, b.between...)
+		}
+		doc.body = append(doc.body, item...)
+	}
+	doc.body = append(doc.body, b.end...)
 	if err := b.checkSize(doc.body); err != nil {
 		return nil, connector.AsPermanent(fmt.Errorf("batch of %d: %w", len(ds), err))
 	}
-	resp, err := b.call.send(ctx, doc)
+	resp, err := b.calls[0].send(ctx, doc)
 	switch {
 	case err != nil:
 		return nil, err
@@ -179,25 +196,6 @@ func (b *bulk) send(ctx context.Context, ds []*connector.Delivery) ([]connector.
 		return make([]connector.Result, len(ds)), nil
 	}
 	return b.readResults(ds, resp)
-}
-
-func (b *bulk) separator() byte {
-	if b.config.Bulk.Format == "ndjson" {
-		return '\n'
-	}
-	return ','
-}
-
-// enclose makes a body of items, each of which ends in the separator.
-func (b *bulk) enclose(items []byte) []byte {
-	if b.config.Bulk.Format == "ndjson" {
-		return items
-	}
-	array := bytes.Join([][]byte{[]byte("["), items[:len(items)-1], []byte("]")}, nil)
-	if b.config.Bulk.In == "" {
-		return array
-	}
-	return bytes.Join([][]byte{[]byte("{" + strconv.Quote(b.config.Bulk.In) + ":"), array, []byte("}")}, nil)
 }
 
 // readResults tells from the answer what became of each item. An answer that does
@@ -240,9 +238,4 @@ func (b *bulk) item(d *connector.Delivery, resp *httpclient.Response, n int, res
 		return nil, err
 	}
 	return resp.Item(n, int(code), body), nil
-}
-
-// Check asks each host that the config names for something harmless.
-func (b *bulk) Check(ctx context.Context) error {
-	return check(ctx, append([]*endpoint{b.call.endpoint}, b.delete...))
 }

@@ -89,6 +89,18 @@ func TestBulkAnswersForEachItem(t *testing.T) {
 	require.Equal(t, map[string]connectortest.Record{"P-0": {Title: "a"}, "P-3": {Title: "d", Version: 3}}, a.rules)
 }
 
+// The name of the array is one in JSON, and braces of the URL are those of its text.
+func TestBulkIsNamedAndAddressedAsWritten(t *testing.T) {
+	t.Parallel()
+	cfg := bulkConfig("https://api.example", "array")
+	cfg.Bulk.In = "rules\x01\u00a0"
+	cfg.Bulk.URL = &connector.Text{Source: "https://api.example/{{v1}}", Parts: []connector.Part{{Literal: "https://api.example/{v1}"}}}
+	b := newBulkConnector(t, cfg)
+	t.Cleanup(func() { _ = b.Close(t.Context()) })
+	require.JSONEq(t, "{\"rules\\u0001\u00a0\":[]}", b.open+b.end)
+	require.Equal(t, "https://api.example/%7Bv1%7D", b.calls[0].url.String())
+}
+
 // A batch that is refused whole is split, whatever stands first in it: then the bad
 // item is alone, and its neighbours have arrived.
 func TestBulkRefusedWhole(t *testing.T) {

@@ -49,12 +49,12 @@ func (c *Connector) compare(ctx context.Context, d *connector.Delivery) (found c
 	if !ok {
 		return found, errors.New("the delivery was not prepared")
 	}
-	url, err := render(c.read.url, connector.Scope{Event: d.Event})
+	at, err := render(c.read.url, connector.Scope{Event: d.Event})
 	if err != nil {
 		return found, err
 	}
-	found.Names = []string{url}
-	resp, err := call{endpoint: c.read, url: url}.send(ctx, &document{header: nethttp.Header{"User-Agent": userAgent, "Accept": applicationJSON}})
+	found.Names = []string{at.String()}
+	resp, err := call{endpoint: c.read, url: at}.send(ctx, &document{header: nethttp.Header{"User-Agent": userAgent, "Accept": applicationJSON}})
 	switch {
 	case err != nil:
 		return found, err
@@ -69,7 +69,7 @@ func (c *Connector) compare(ctx context.Context, d *connector.Delivery) (found c
 		found.Difference = connector.Extra
 		return found, nil
 	case resp.Truncated:
-		return found, fmt.Errorf("GET %s: the answer has more than %d bytes", url, len(resp.Body))
+		return found, fmt.Errorf("GET %s: the answer has more than %d bytes", at, len(resp.Body))
 	}
 	have, err := readJSON(resp.Body)
 	if err != nil {

@@ -186,6 +186,8 @@ func (c *Config) Validate() []connector.Mistake {
 		switch {
 		case !httpguts.ValidHeaderFieldName(h.Name):
 			mistake(path, "%q is no name of a header", h.Name)
+		case slices.ContainsFunc(h.Value.Parts, func(p connector.Part) bool { return !httpguts.ValidHeaderFieldValue(p.Literal) }):
+			mistake(path, "the text holds a character that no header can")
 		case slices.Contains([]string{"Host", "Content-Length", "Transfer-Encoding", "Connection"},
 			nethttp.CanonicalHeaderKey(h.Name)):
 			mistake(path, "%s belongs to the connection and cannot be set", h.Name)

@@ -25,7 +25,7 @@ type document struct {
 
 type call struct {
 	*endpoint
-	url string
+	url *url.URL // which others may share
 }
 
 // MarshalJSON prints the document for people, without the credentials, which are
@@ -43,9 +43,9 @@ func (d *document) MarshalJSON() ([]byte, error) {
 		IfNotFound *target           `json:"if_not_found,omitempty"`
 		Headers    map[string]string `json:"headers"`
 		Body       json.RawMessage   `json:"body,omitempty"`
-	}{target: target{d.calls[0].method, d.calls[0].url}, Headers: map[string]string{}, Body: d.body}
+	}{target: target{d.calls[0].method, d.calls[0].url.String()}, Headers: map[string]string{}, Body: d.body}
 	if len(d.calls) > 1 {
-		view.IfNotFound = &target{d.calls[1].method, d.calls[1].url}
+		view.IfNotFound = &target{d.calls[1].method, d.calls[1].url.String()}
 	}
 	for name := range d.header {
 		view.Headers[name] = d.header.Get(name)
@@ -66,11 +66,14 @@ func (c *Connector) Prepare(d *connector.Delivery) error {
 		endpoints = c.delete
 	}
 	for _, e := range endpoints {
-		rendered, err := render(e.url, scope)
-		if err != nil {
-			return err
+		at := e.constant
+		if at == nil {
+			var err error
+			if at, err = render(e.url, scope); err != nil {
+				return err
+			}
 		}
-		doc.calls = append(doc.calls, call{endpoint: e, url: rendered})
+		doc.calls = append(doc.calls, call{endpoint: e, url: at})
 	}
 	if err := c.setHeader(doc.header, d, scope); err != nil {
 		return err

@@ -19,8 +19,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	nethttp "net/http"
+	"net/url"
 	"slices"
 	"sync"
 
@@ -53,7 +55,9 @@ type endpoint struct {
 	op     operation
 	method string
 	url    *connector.Text
-	client *httpclient.Client
+	// constant is the URL if it has no expressions, nil otherwise.
+	constant *url.URL
+	client   *httpclient.Client
 }
 
 // operation is what a call means, which decides what its answer means.
@@ -101,7 +105,17 @@ func New(_ context.Context, cfg *Config, env connector.Env) (connector.Connector
 		c.read = c.endpoint(put, &Call{Method: nethttp.MethodGet, URL: cfg.Read.URL})
 	}
 	if cfg.Bulk != nil {
-		return newBulk(c), nil
+		c.upsert = append(c.upsert, c.endpoint(put, &cfg.Bulk.Call))
+	}
+	for _, e := range slices.Concat(c.upsert, c.delete) {
+		if e.url.Constant() {
+			if e.constant, err = render(e.url, connector.Scope{}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if cfg.Bulk != nil {
+		return newBulk(c)
 	}
 	return c, nil
 }
@@ -134,14 +148,15 @@ func (c *Connector) Push(ctx context.Context, d *connector.Delivery) (connector.
 }
 
 func (c call) send(ctx context.Context, doc *document) (*httpclient.Response, error) {
-	req, err := nethttp.NewRequestWithContext(ctx, c.method, c.url, bytes.NewReader(doc.body))
+	var body io.Reader
+	if doc.body != nil {
+		body = bytes.NewReader(doc.body)
+	}
+	req, err := nethttp.NewRequestWithContext(ctx, c.method, "", body)
 	if err != nil {
 		return nil, connector.AsPermanent(fmt.Errorf("make request: %w", err))
 	}
-	if doc.body == nil {
-		req.Body, req.GetBody = nil, nil
-	}
-	req.Header = doc.header
+	req.URL, req.Host, req.Header = c.url, c.url.Host, doc.header
 	return c.client.Do(req)
 }
 
@@ -170,18 +185,14 @@ func (c *Connector) judge(d *connector.Delivery, op operation, resp *httpclient.
 // Check asks each host that the config names for something harmless. Only a URL
 // without expressions can tell whether we are let in.
 func (c *Connector) Check(ctx context.Context) error {
-	return check(ctx, slices.Concat(c.upsert, c.delete))
-}
-
-func check(ctx context.Context, endpoints []*endpoint) error {
-	for _, e := range endpoints {
+	for _, e := range slices.Concat(c.upsert, c.delete) {
 		origin, fixed := fixedOrigin(e.url)
 		if !fixed {
 			continue
 		}
 		at := origin + "/"
-		if e.url.Constant() {
-			at = e.url.Parts[0].Literal
+		if e.constant != nil {
+			at = e.constant.String()
 		}
 		req, err := nethttp.NewRequestWithContext(ctx, nethttp.MethodHead, at, nil)
 		if err != nil {
@@ -195,7 +206,7 @@ func check(ctx context.Context, endpoints []*endpoint) error {
 		case nethttp.StatusBadGateway, nethttp.StatusServiceUnavailable, nethttp.StatusGatewayTimeout:
 			return resp.Err()
 		case nethttp.StatusUnauthorized, nethttp.StatusForbidden:
-			if e.url.Constant() {
+			if e.constant != nil {
 				return resp.Err()
 			}
 		}

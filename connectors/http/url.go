@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/httpclient"
 )
 
 // fixedOrigin returns the scheme and host of a URL, and whether the config alone
@@ -38,43 +39,42 @@ func faultOf(t *connector.Text) string {
 	if !strings.HasPrefix(literal, "http://") && !strings.HasPrefix(literal, "https://") {
 		return "want a URL that begins with http://, https:// or an expression"
 	}
-	if origin, fixed := fixedOrigin(t); fixed {
+	if origin, fixed := fixedOrigin(t); fixed && !t.Constant() {
 		literal = origin
+	} else if !fixed { // an expression has a part in the host
+		literal += "0"
 	}
-	if _, host, _ := strings.Cut(literal, "://"); strings.Contains(host, "@") {
-		return "credentials belong under auth, not into the url"
-	} else if u, err := url.Parse(literal); t.Constant() && (err != nil || u.Hostname() == "") {
-		return "the URL names no host"
+	if _, err := parse(literal); err != nil {
+		return err.Error()
 	}
 	return ""
 }
 
 // render makes the URL for one delivery. A value of the event can fill in a part
 // of the URL but cannot turn it into a call of something else.
-func render(t *connector.Text, s connector.Scope) (string, error) {
+func render(t *connector.Text, s connector.Scope) (*url.URL, error) {
 	text, err := t.Render(s, escape)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		err = errors.Unwrap(err) // its text repeats the URL
-	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
-		err = errors.New("it does not begin with http://HOST or https://HOST")
-	case u.User != nil:
-		err = errors.New("it holds a user name")
-	default:
-		for segment := range strings.SplitSeq(u.EscapedPath(), "/") {
-			if segment == "." || segment == ".." {
-				err = fmt.Errorf("its path has a segment %q, which leads elsewhere", segment)
-			}
+	u, err := parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: refuse the URL: %w", t.Place.Path, err)
+	}
+	return u, nil
+}
+
+func parse(text string) (*url.URL, error) {
+	u, err := httpclient.ParseURL(text)
+	if err != nil {
+		return nil, err
+	}
+	for segment := range strings.SplitSeq(u.EscapedPath(), "/") {
+		if segment == "." || segment == ".." {
+			return nil, fmt.Errorf("its path has a segment %q, which leads elsewhere", segment)
 		}
 	}
-	if err != nil {
-		return "", fmt.Errorf("%s: refuse the URL: %w", t.Place.Path, err)
-	}
-	return text, nil
+	return u, nil
 }
 
 // escape makes a value fit for its place in a URL, which what stands before tells.

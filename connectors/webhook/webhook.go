@@ -52,8 +52,8 @@ type Signing struct {
 
 // Validate reports what the types of the fields cannot say.
 func (c *Config) Validate() []connector.Mistake {
-	if !strings.HasPrefix(c.URL, "https://") && !strings.HasPrefix(c.URL, "http://") {
-		return []connector.Mistake{{Path: "url", Message: "want http://HOST/… or https://HOST/…"}}
+	if _, err := httpclient.ParseURL(c.URL); err != nil {
+		return []connector.Mistake{{Path: "url", Message: err.Error()}}
 	}
 	return nil
 }

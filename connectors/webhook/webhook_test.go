@@ -250,5 +250,7 @@ func TestCheck(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	t.Parallel()
-	require.Len(t, (&Config{URL: "partner.example/hooks"}).Validate(), 1)
+	for _, url := range []string{"partner.example/hooks", "https://", "https://kate:hush@partner.example"} {
+		require.Len(t, (&Config{URL: url}).Validate(), 1, url)
+	}
 }

@@ -1,8 +1,6 @@
 package decode
 
 import (
-	"net/url"
-
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/httpclient"
 )
@@ -47,10 +45,8 @@ func (c *Config) Validate() []connector.Mistake {
 		mistake("file", "format "+c.Format+" needs the file of the writer's schema")
 	}
 	if c.Registry != nil {
-		if u, err := url.Parse(c.Registry.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			mistake("registry.url", "want http://HOST or https://HOST")
-		} else if u.User != nil {
-			mistake("registry.url", "credentials belong under auth, not into the url")
+		if _, err := httpclient.ParseURL(c.Registry.URL); err != nil {
+			mistake("registry.url", err.Error())
 		}
 	}
 	return ms

@@ -1,11 +1,30 @@
 package httpclient
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
+	"strings"
 	"syscall"
 )
+
+// ParseURL reads the absolute URL of something that is reached by HTTP. Its error is
+// about one that names no host, or a user, and does not repeat the text.
+func ParseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return nil, errors.Unwrap(err) // its own text repeats the URL
+	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+		return nil, errors.New("want http://HOST or https://HOST")
+	case u.User != nil:
+		return nil, errors.New("credentials belong under auth, not into the url")
+	}
+	u.Host = strings.TrimSuffix(u.Host, ":")
+	return u, nil
+}
 
 // PrivateAddressError reports that a host which came from an expression has an
 // address outside the public internet. It is permanent: the event names the host.

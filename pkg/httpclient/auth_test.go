@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -94,6 +95,28 @@ func TestValidate(t *testing.T) {
 	require.Len(t, (&connector.TLS{CertFile: "cert.pem"}).Validate(), 1)
 	require.Empty(t, (&Auth{Basic: &Basic{}}).Validate())
 	require.Empty(t, (&connector.TLS{CertFile: "cert.pem", KeyFile: "key.pem"}).Validate())
+}
+
+func TestParseURL(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"https://a.example/x?y=z":   "",
+		"http://[::1]:80":           "",
+		"http://a.example:":         "",
+		"a.example":                 "want http://HOST or https://HOST",
+		"ftp://a.example":           "want http://HOST or https://HOST",
+		"https://":                  "want http://HOST or https://HOST",
+		"https://:80":               "want http://HOST or https://HOST",
+		"https://a.example/%zz":     `invalid URL escape "%zz"`,
+		"https://kate:hush@example": "credentials belong under auth, not into the url",
+	} {
+		if u, err := ParseURL(text); want != "" {
+			require.EqualError(t, err, want, text)
+		} else {
+			require.NoError(t, err, text)
+			require.Equal(t, strings.TrimSuffix(text, ":"), u.String())
+		}
+	}
 }
 
 func TestTrace(t *testing.T) {

@@ -144,7 +144,7 @@ func (c *Client) Do(req *http.Request) (*Response, error) {
 	defer resp.Body.Close()
 	r := &Response{
 		Status: resp.StatusCode, Header: resp.Header,
-		method: req.Method, url: *req.URL, credentials: c.credentials, received: time.Now(),
+		method: req.Method, url: req.URL, credentials: c.credentials, received: time.Now(),
 	}
 	if resp.ContentLength == 0 {
 		return r, nil

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -56,7 +57,7 @@ func TestStatusClasses(t *testing.T) {
 		401: unavailable, 403: unavailable, 502: unavailable, 503: unavailable, 504: unavailable,
 		429: throttled,
 	} {
-		err := (&Response{Status: status}).Err()
+		err := (&Response{Status: status, url: &url.URL{}}).Err()
 		require.Equal(t, want, connector.Classify(err), "status %d", status)
 	}
 }
@@ -82,7 +83,7 @@ func TestThrottling(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			r := &Response{Status: tt.status, Header: http.Header{}, received: now}
+			r := &Response{url: &url.URL{}, Status: tt.status, Header: http.Header{}, received: now}
 			r.Header.Set("Retry-After", tt.header)
 			var got *connector.Error
 			require.ErrorAs(t, r.Err(), &got)

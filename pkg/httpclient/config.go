@@ -2,7 +2,6 @@ package httpclient
 
 import (
 	"fmt"
-	"net/url"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -69,8 +68,8 @@ type OAuth2 struct {
 
 // Validate reports what the types of the fields cannot say.
 func (o *OAuth2) Validate() []connector.Mistake {
-	if u, err := url.Parse(o.TokenURL); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
-		return []connector.Mistake{{Path: "token_url", Message: "want http://HOST/… or https://HOST/…, without user and password"}}
+	if _, err := ParseURL(o.TokenURL); err != nil {
+		return []connector.Mistake{{Path: "token_url", Message: err.Error()}}
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ type Response struct {
 	Truncated bool
 
 	method      string // of the request
-	url         url.URL
+	url         *url.URL
 	item        string
 	credentials *credentials
 	secrets     []string // beside those of credentials
@@ -48,7 +48,7 @@ func (r *Response) Err() error {
 	case r.Status == http.StatusServiceUnavailable && given:
 		e.Class, e.After, e.Overload = connector.Throttled, after, true
 	}
-	e.Err = fmt.Errorf("%s %s%s: unexpected status %d%s", r.method, redactURL(&r.url), r.item, r.Status, r.excerpt())
+	e.Err = fmt.Errorf("%s %s%s: unexpected status %d%s", r.method, redactURL(r.url), r.item, r.Status, r.excerpt())
 	return e
 }
 

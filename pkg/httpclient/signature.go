@@ -78,7 +78,7 @@ func signatureOf(req *http.Request, components []string, keyID, secret string, n
 			value = strings.ToLower(req.URL.Host)
 		case "@target-uri":
 			at := *req.URL
-			at.Path, at.Fragment = cmp.Or(at.Path, "/"), ""
+			at.User, at.Path, at.Fragment = nil, cmp.Or(at.Path, "/"), ""
 			value = at.String()
 		}
 		fmt.Fprintf(mac, "\"%s\": %s\n", name, value)

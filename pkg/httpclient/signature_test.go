@@ -55,6 +55,20 @@ func TestRequestIsSigned(t *testing.T) {
 	require.Empty(t, (&Signature{KeyID: "a b"}).Validate())
 }
 
+// A user of the URL goes into the header Authorization, so that no server sees it in
+// the URL that it verifies.
+func TestSignatureLeavesTheUserOut(t *testing.T) {
+	t.Parallel()
+	var signatures []string
+	for _, url := range []string{"https://a.example/x", "https://kate:hush@a.example/x"} {
+		req, err := http.NewRequest(http.MethodPost, url, nil)
+		require.NoError(t, err)
+		_, signature := signatureOf(req, []string{"@target-uri"}, "us", "key", time.Unix(1, 0))
+		signatures = append(signatures, signature)
+	}
+	require.Equal(t, signatures[0], signatures[1])
+}
+
 // signedAt reads the time of a signature.
 func signedAt(input string) time.Time {
 	_, created, _ := strings.Cut(input, "created=")
