@@ -297,6 +297,11 @@ func (l *Lane) checkLanded() {
 func (l *Lane) end(cause error) {
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
+	l.endNow(cause)
+}
+
+// endNow is end with the target's lock.
+func (l *Lane) endNow(cause error) {
 	if l.ended {
 		return
 	}

@@ -112,8 +112,16 @@ func (l *Lane) control() int64 {
 	return l.saved.Control
 }
 
-// replay returns false when the assignment ends.
+// replay returns false when the assignment ends. Where nothing of the partition is to be
+// replayed the lane goes on, past the command.
 func (p *Partition) replay(old *Lane, o order) bool {
+	if _, named := o.Range(p.Topic, p.Partition); !named {
+		old.t.mu.Lock()
+		old.saved.Control = o.offset + 1
+		old.t.mu.Unlock()
+		p.noteSettled()
+		return true
+	}
 	return p.replace(old, func() checkpoint.Lane {
 		saved := old.setBack(o)
 		old.t.log.Warn("replay begins", "topic", p.Topic, "partition", p.Partition, "command", o.ID, "from", saved.Cursor.Next(), "by", o.By, "reason", o.Reason)
@@ -149,7 +157,9 @@ func (p *Partition) replace(old *Lane, saved func() checkpoint.Lane) bool {
 	p.lanes[l.index] = l
 	all := slices.Clone(p.carried)
 	for _, l := range p.lanes {
+		l.t.mu.Lock() // a replay of another target may be over just now
 		all = append(all, l.saved)
+		l.t.mu.Unlock()
 	}
 	p.share.Store(int64(checkpoint.Share(checkpoint.DefaultLimit, all)))
 	p.startCatchUp(l)
@@ -163,13 +173,13 @@ func (l *Lane) setBack(o order) checkpoint.Lane {
 	defer l.t.mu.Unlock()
 	saved := l.saved
 	saved.Cursor, saved.Control = l.cursor.Clone(), o.offset+1
-	g, ok := o.Range(l.p.Topic, l.p.Partition)
+	g, _ := o.Range(l.p.Topic, l.p.Partition)
 	end := saved.Cursor.Highest()
 	if g.To != nil {
 		end = min(end, *g.To)
 	}
 	from := max(g.From, l.p.LogStart)
-	if !ok || from >= end {
+	if from >= end {
 		return saved
 	}
 	r := &checkpoint.Replay{CommandID: o.ID, Mode: checkpoint.ReplayNewest, End: end, Former: saved.Cursor.Next()}
@@ -222,9 +232,9 @@ func (p *Partition) takeBack(l *checkpoint.Lane) {
 // handOver ends the lane and returns the receipts that it owes.
 func (l *Lane) handOver() (owed []receipt.Receipt) {
 	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	l.endNow(errReplayed)
 	owed, l.outcomes = l.outcomes, nil
-	l.t.mu.Unlock()
-	l.end(errReplayed)
 	return owed
 }
 
@@ -260,10 +270,11 @@ func (l *Lane) progressed() {
 	if r == nil {
 		return
 	}
-	if l.offered+1 >= r.End {
+	over := l.cursor.Next() >= r.End // also where the log has lost what was to be replayed
+	if over || l.offered+1 >= r.End {
 		l.stopGathering()
 	}
-	if l.cursor.Next() >= r.End {
+	if over {
 		l.saved.Replay, l.latest = nil, l.t.latest
 		l.p.noteSettled()
 		l.t.log.Warn("replay is over", "topic", l.p.Topic, "partition", l.p.Partition, "command", r.CommandID)
@@ -272,14 +283,9 @@ func (l *Lane) progressed() {
 
 // stopGathering lets what has been gathered start.
 func (l *Lane) stopGathering() {
-	if !l.gathering {
-		return
+	if l.gathering {
+		l.gathering = false
+		l.unpark()
+		l.t.pump()
 	}
-	l.gathering = false
-	if l.offered+1 < l.saved.Replay.End {
-		l.t.log.Warn("the window has no room for all policies of a replay: older versions are pushed before newer ones",
-			"topic", l.p.Topic, "partition", l.p.Partition, "command", l.saved.Replay.CommandID)
-	}
-	l.unpark()
-	l.t.pump()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,5 +229,98 @@ func TestReplayWaitsForWhatIsInFlight(t *testing.T) {
 		require.NotEmpty(t, r.targets[0].ids("c1"))
 		require.Empty(t, r.targets[0].overlap)
 		require.IsNonDecreasing(t, r.targets[0].offsets("k"))
+	})
+}
+
+// A replay of another partition does not stop the lane here: it only moves on in the
+// control topic, so that a restart does not look at the command again.
+func TestReplayLeavesOtherPartitionsAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.publish("k")
+		r.settlesAll(time.Minute)
+		r.pause(0, true)
+		r.publish("k")
+		synctest.Wait()
+		lane := r.p.lanes[0]
+		c := replayOf("c1", 0, 0)
+		c.Ranges[0].Partition = 1
+		r.Obey(0, c)
+		synctest.Wait()
+		require.Same(t, lane, r.p.lanes[0])
+		require.True(t, r.attached(0))
+		require.True(t, r.p.Dirty())
+		require.EqualValues(t, 1, r.lane(t, 0).Control)
+	})
+}
+
+// What was to be replayed has left the log, so the lane has no more to gather than it had.
+// A redelivery that settles before the first event finds the replay to be over.
+func TestReplayOfWhatHasLeftTheLogGathersNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(smallWindow))
+		for range 30 {
+			r.publish("k")
+			synctest.Wait()
+		}
+		r.targets[0].set(func(ctx context.Context, _ *connector.Delivery) error { return pause(ctx, time.Hour) })
+		r.Obey(0, replayOf("c1", 0, 0))
+		synctest.Wait()
+		offset, meta := r.checkpoint()
+		r.p.Abort()
+		again := newRig(t, withTarget(smallWindow), resumeFrom(offset, meta), ordered(replayOf("c1", 0, 0)), logStart(30))
+		again.proving()
+		require.Equal(t, []string{outcomeDelivered}, again.redeliver(Again{Record: record(7, "other"), Target: "target0", Command: "c2"}))
+		for n := range 30 {
+			again.publish(fmt.Sprint("k", n))
+		}
+		again.settlesAll(time.Minute)
+	})
+}
+
+// A feed may bury a record in a lane that just then gives way. Its receipt is handed over
+// or not counted: who waits until all is proven would else wait for ever.
+func TestLaneThatGivesWayOwesAllItsReceipts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		for range 200 {
+			l := r.p.lanes[0]
+			var feeds sync.WaitGroup
+			for from := range int64(4) {
+				feeds.Go(func() {
+					for n := int64(0); l.ctx.Err() == nil; n++ {
+						l.bury(l.ctx, record(1+from+4*n, "k"), nil, errRefused)
+					}
+				})
+			}
+			owed := l.handOver()
+			feeds.Wait()
+			require.EqualValues(t, len(owed), r.p.unsaved.count.Swap(0))
+			r.p.Abort()
+			r.assign(Assignment{Topic: "policies", TopicID: topicID})
+		}
+	})
+}
+
+// While a replay of one target begins, that of another may be over: for the race detector.
+func TestReplayBeginsWhileAnotherEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(nil), withTarget(nil))
+		for i := range r.targets {
+			r.targets[i].set(func(ctx context.Context, _ *connector.Delivery) error { return pause(ctx, time.Second) })
+		}
+		for n := range int64(30) {
+			r.publish("k")
+			r.settlesAll(time.Minute)
+			r.Obey(2*n, replayOf(fmt.Sprint("c", n), 0, n))
+			r.publish("other") // which target1 lands just when the replay of target0 is over
+			synctest.Wait()
+			r.Obey(2*n+1, replayOf(fmt.Sprint("d", n), 1, n))
+			r.settlesAll(time.Minute)
+		}
 	})
 }

@@ -57,12 +57,18 @@ func (l *Lane) weight(keys, deliveries int) int {
 
 // waitRoom returns the channel that is closed when the lane has room.
 func (l *Lane) waitRoom() <-chan struct{} {
-	if l.room == nil {
-		l.room = make(chan struct{})
-		l.stopGathering()
+	room := l.room
+	if room == nil {
+		room = make(chan struct{})
+		l.room = room
+		if l.gathering {
+			l.t.log.Warn("the window has no room for all policies of a replay: older versions are pushed before newer ones",
+				"topic", l.p.Topic, "partition", l.p.Partition, "command", l.saved.Replay.CommandID)
+			l.stopGathering()
+		}
 		l.t.pump() // a batch that can't grow goes now
 	}
-	return l.room
+	return room // also if what the pump did has made some
 }
 
 // wakeFeed has the feed that waits for the window, if one does, look again.
