@@ -71,7 +71,8 @@ func TestCancelEndsAReplay(t *testing.T) {
 		r := amidReplay(t)
 		r.Obey(1, cancelled("c1"))
 		r.settlesAll(time.Minute)
-		require.Less(t, len(r.targets[0].ids("c1")), 20)
+		// Of the 62: ten, one in flight, and 85 to 91; each wait may see one more.
+		require.Less(t, len(r.targets[0].ids("c1")), 22)
 		hasAll(t, r.targets[0])
 		require.Len(t, r.targets[1].tried(), 100, "the other target notices nothing")
 		l := r.lane(t, 0)
