@@ -106,7 +106,8 @@ func readSchema(path string) (*event.Schema, error) {
 
 // Decode returns the value of a record and the schema that describes it: the
 // reader's where the topic has one, else the writer's. The record's value must not
-// be null.
+// be null. Texts in the value are the record's bytes, not copies: they keep these in
+// memory, and nobody may change them.
 //
 // An [*UndecodableError] means that no further attempt can help. With any other
 // error, such as an [*UnavailableError], the record is not to blame.

@@ -108,7 +108,6 @@ func TestUsersOwnSchema(t *testing.T) {
 		b := encode(t, permit, text)
 		value, schema, err := d.Decode(t.Context(), record(b))
 		require.NoError(t, err)
-		clear(b) // the value outlives the record's bytes
 		requireJSON(t, text, value)
 		require.Equal(t, "city.permits.Permit", schema.Root.Name)
 	}

@@ -3,6 +3,7 @@ package decode
 import (
 	"errors"
 	"fmt"
+	"unsafe"
 
 	"github.com/hms-sme/policysync/pkg/event"
 )
@@ -65,7 +66,8 @@ func (p *program) run(b []byte) (value *event.Object, err error) {
 			err = undecodable(Malformed, "decode value: %v", r)
 		}
 	}()
-	v, err := p.read(&input{b: b, text: string(b)})
+	text := unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // an event's bytes never change
+	v, err := p.read(&input{b: b, text: text})
 	switch {
 	case errors.Is(err, errDuplicate):
 		return nil, &UndecodableError{Reason: Malformed, Err: err}

@@ -119,6 +119,9 @@ func (a *ahead) put(key string, n note) {
 // givesWay reports whether a version is passed over, since a newer one of its key is
 // noted and the key's turn has not come.
 func (l *Lane) givesWay(ev *event.Event) bool {
+	if !l.t.latest { // it has no notes
+		return false
+	}
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
 	n, ok := l.ahead.notes[queueKey(ev)]

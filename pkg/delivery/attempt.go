@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -16,20 +17,32 @@ import (
 // attempt is one call of the connector on its way.
 type attempt struct {
 	entries []*pending
+	one     [1]*pending // where entries begin: most attempts carry one
 	report  func(error) // to the breaker, exactly once
 	canary  bool
 }
 
 // start lets the attempt fly: on the goroutine of the one that lands just now, whose
 // stack has grown already, or on one of its own.
-func (t *Target) start(entries []*pending, report func(error), canary bool) {
+func (t *Target) start(a *attempt) {
 	t.flying++
-	a := &attempt{entries: entries, report: report, canary: canary}
 	if t.landing && t.next == nil {
 		t.next = a
 		return
 	}
-	go t.fly(a)
+	go func() {
+		growStack()
+		t.fly(a)
+	}()
+}
+
+// growStack grows a goroutine's stack while it is shallow to what a push needs. It would
+// grow anyway, twice and deep inside, where each frame is to be moved.
+//
+//go:noinline
+func growStack() {
+	var frame [4 << 10]byte
+	runtime.KeepAlive(&frame)
 }
 
 func (t *Target) fly(a *attempt) {
@@ -125,9 +138,7 @@ func (t *Target) land(a *attempt, results []connector.Result) *attempt {
 	cancelled, now := a.cancelled(), time.Now()
 	for i, p := range a.entries {
 		p.lane.flying--
-		if q := p.lane.keys[p.d.Key]; q != nil {
-			q.flying--
-		}
+		p.queue.flying--
 		if p.lane.ended {
 			continue
 		}
@@ -148,7 +159,7 @@ func (t *Target) land(a *attempt, results []connector.Result) *attempt {
 	}
 	for _, p := range a.entries {
 		if !p.lane.ended {
-			p.lane.advance(p.d.Key, now)
+			p.lane.advance(p.queue, now)
 		}
 		p.lane.checkLanded()
 	}
@@ -297,7 +308,7 @@ func (t *Target) deadLetter(p *pending) {
 	l := p.lane
 	p.state = flying
 	l.flying++
-	l.keys[p.d.Key].flying++
+	p.queue.flying++
 	letter := deadletter.Letter{
 		ID:           p.d.ID,
 		Target:       t.name,
@@ -319,10 +330,10 @@ func (t *Target) deadLetter(p *pending) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		l.flying--
-		l.keys[p.d.Key].flying--
+		p.queue.flying--
 		if err == nil && !l.ended {
 			l.settle(p, outcomeDeadLettered)
-			l.advance(p.d.Key, time.Now())
+			l.advance(p.queue, time.Now())
 			t.pump()
 		}
 		l.checkLanded()

@@ -33,38 +33,38 @@ func (t *Target) batchDue(now time.Time) bool {
 	return false
 }
 
-// take removes from the ready queue what the next attempt carries: one delivery,
+// take removes from the ready queue what an attempt is to carry: one delivery,
 // or a batch. A canary travels alone, and is of another key than the last one if
 // one waits, so that one poison record can't hold a target down.
-func (t *Target) take(now time.Time, canary bool) []*pending {
-	if canary {
+func (t *Target) take(a *attempt, now time.Time) {
+	a.entries = a.one[:0]
+	if a.canary {
 		p := t.takeCanary()
 		p.launch(now)
-		return []*pending{p}
+		a.entries = append(a.entries, p)
+		return
 	}
 	size := 1
 	if t.batch != nil {
 		size = t.settings.Batch.Size
 	}
-	var entries []*pending
-	for len(entries) < size && t.ready.len() > 0 {
+	for len(a.entries) < size && t.ready.len() > 0 {
 		p := t.ready.take(0)
 		p.launch(now)
-		entries = append(entries, p)
+		a.entries = append(a.entries, p)
 		if t.batch == nil || !t.ordered || p.lane.latest {
 			continue
 		}
-		for _, next := range p.lane.keys[p.d.Key].entries[1:] {
+		for _, next := range p.queue.entries[1:] {
 			// One that is not queued has its dead letter under way; a redelivery is looked at
 			// when it is the first.
-			if len(entries) == size || next.state != queued || next.again != nil || !next.lane.admit(next) {
+			if len(a.entries) == size || next.state != queued || next.again != nil || !next.lane.admit(next) {
 				break
 			}
 			next.launch(now)
-			entries = append(entries, next)
+			a.entries = append(a.entries, next)
 		}
 	}
-	return entries
 }
 
 // takeCanary prefers, also over a back-off that has not ended, a delivery of
@@ -95,7 +95,7 @@ func (p *pending) launch(now time.Time) {
 	p.state, p.last = flying, now
 	p.tries++
 	p.d.Attempt = p.tries
-	p.lane.keys[p.d.Key].flying++
+	p.queue.flying++
 	p.lane.flying++
 	if p.lane.latest {
 		p.lane.cursor.Record(p.d.Event.Offset)

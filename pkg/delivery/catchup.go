@@ -195,8 +195,7 @@ func (p *Partition) feedOne(l *Lane, r arrival) (took bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	late := time.NewTimer(patience)
-	defer late.Stop()
+	var late <-chan time.Time // most records find room at once
 	for {
 		room, err := p.give(ctx, l, r.Record, ev, verdicts[l.index])
 		if err != nil {
@@ -206,9 +205,12 @@ func (p *Partition) feedOne(l *Lane, r arrival) (took bool, err error) {
 			p.offered(l, r.Offset)
 			return true, nil
 		}
+		if late == nil {
+			late = time.After(patience)
+		}
 		select {
 		case <-room:
-		case <-late.C:
+		case <-late:
 			return false, nil
 		case <-l.fed.Done():
 			return false, context.Cause(l.fed)

@@ -42,6 +42,7 @@ type Lane struct {
 	gathering bool            // nothing starts before all of a replay was offered
 	saved     checkpoint.Lane // as restored; the checkpoint keeps what is not ours to change
 	cursor    *checkpoint.Cursor
+	restored  int64 // one past the highest offset that had settled when the lane began
 	keys      map[string]*keyQueue
 	parked    []*pending
 	count     int   // unsettled deliveries
@@ -68,7 +69,7 @@ type Lane struct {
 }
 
 func newLane(t *Target, p *Partition, index int, saved checkpoint.Lane) *Lane {
-	l := &Lane{t: t, p: p, index: index, saved: saved, cursor: saved.Cursor, keys: map[string]*keyQueue{}, landed: make(chan struct{})}
+	l := &Lane{t: t, p: p, index: index, saved: saved, cursor: saved.Cursor, restored: saved.Cursor.Highest(), keys: map[string]*keyQueue{}, landed: make(chan struct{})}
 	l.gathering = saved.Replay != nil && saved.Replay.Mode == checkpoint.ReplayNewest
 	l.latest = t.latest || l.gathering
 	l.ctx, l.cancel = context.WithCancelCause(p.engine.ctx)
@@ -113,6 +114,9 @@ func (l *Lane) parkedAt(offset int64) (i int, found bool) {
 // unpark queues what the checkpoint can record now. The lowest offset is admitted
 // first; if it is not, none is.
 func (l *Lane) unpark() {
+	if len(l.parked) == 0 {
+		return
+	}
 	now := time.Now()
 	for len(l.parked) > 0 && l.admit(l.parked[0]) {
 		l.t.makeReady(l.parked[0], now)
@@ -121,8 +125,12 @@ func (l *Lane) unpark() {
 	}
 }
 
-// settled reports whether the offset has settled.
+// settled reports whether an offset that the lane was not offered has settled, which
+// it can only have done before the lane began.
 func (l *Lane) settled(offset int64) bool {
+	if offset >= l.restored {
+		return false
+	}
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
 	return l.cursor.Settled(offset)
@@ -154,12 +162,12 @@ func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room
 	p := l.newPending(telemetry.WithSpan(l.ctx, trace.SpanFromContext(ctx)), ev, key, l.deliveryID(ev.Offset), size)
 	p.unrouted = unrouted
 	l.offered = ev.Offset
-	q := l.enqueue(p)
+	l.enqueue(p)
 	l.inherit(p)
 	if old != nil {
 		l.supersede(old, p)
 	}
-	if q.entries[0] == p && p.state == queued {
+	if p.queue.entries[0] == p && p.state == queued {
 		t.makeReady(p, time.Now())
 	}
 	l.progressed()
@@ -193,18 +201,19 @@ func (l *Lane) newPending(ctx context.Context, ev *event.Event, key, id string, 
 	return p
 }
 
-// enqueue puts p at the end of the queue of its key, which it returns.
-func (l *Lane) enqueue(p *pending) *keyQueue {
+// enqueue puts p at the end of the queue of its key.
+func (l *Lane) enqueue(p *pending) {
 	l.count++
 	l.hold(p.size)
 	p.turn = l.pushed + l.count
 	q := l.keys[p.d.Key]
 	if q == nil {
 		q = &keyQueue{}
+		q.entries = q.one[:0]
 		l.keys[p.d.Key] = q
 	}
 	q.entries = append(q.entries, p)
-	return q
+	p.queue = q
 }
 
 // settle ends a delivery of the lane.
@@ -227,9 +236,8 @@ func (l *Lane) settle(p *pending, outcome string) {
 	if p.admitted {
 		l.admitted--
 	}
-	q := l.keys[p.d.Key]
-	q.remove(p)
-	if len(q.entries) == 0 {
+	p.queue.remove(p)
+	if len(p.queue.entries) == 0 {
 		delete(l.keys, p.d.Key)
 	}
 	if l.room != nil && l.hasRoom() {
@@ -242,15 +250,16 @@ func (l *Lane) settle(p *pending, outcome string) {
 	l.unpark()
 	l.p.noteSettled()
 	l.t.countSettled(outcome, age)
-	p.span.SetAttributes(telemetry.OutcomeKey.String(outcome))
+	if p.span.IsRecording() {
+		p.span.SetAttributes(telemetry.OutcomeKey.String(outcome))
+	}
 	p.span.End()
 }
 
 // advance makes the first delivery of a key ready, if none of the key is in
 // flight and the first is not waiting already.
-func (l *Lane) advance(key string, now time.Time) {
-	q := l.keys[key]
-	if q == nil || q.flying > 0 {
+func (l *Lane) advance(q *keyQueue, now time.Time) {
+	if len(q.entries) == 0 || q.flying > 0 {
 		return
 	}
 	p := q.entries[0]
@@ -259,7 +268,7 @@ func (l *Lane) advance(key string, now time.Time) {
 	}
 	if l.outdated(p) {
 		l.settle(p, outcomeStale)
-		l.advance(key, now)
+		l.advance(q, now)
 		return
 	}
 	if next := l.successor(p); next != nil {

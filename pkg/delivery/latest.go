@@ -49,7 +49,7 @@ func (l *Lane) turned(turn int) bool { return l.pushed >= turn+l.ahead.most }
 // attempt; nil if there is none. One of which it is not known whether the target wants
 // it replaces nothing.
 func (l *Lane) successor(p *pending) *pending {
-	q := l.keys[p.d.Key]
+	q := p.queue
 	if !l.conflates(p) || len(q.entries) < 2 || q.entries[0] != p || q.entries[1].unrouted != nil || q.entries[1].again != nil {
 		return nil
 	}

@@ -135,7 +135,9 @@ func (p *Partition) recordID(offset int64) string {
 
 // deliveryID is the idempotency key: where the event lies and whom it is for.
 func (p *Partition) deliveryID(offset int64, target string) string {
-	return p.prefix + strconv.FormatInt(offset, 10) + "/" + target
+	id := append(make([]byte, 0, 128), p.prefix...)
+	id = append(strconv.AppendInt(id, offset, 10), '/')
+	return string(append(id, target...))
 }
 
 func (p *Partition) noteSettled() {

@@ -92,6 +92,9 @@ func (l *Lane) miss(lost int64) {
 // passRange settles the offsets from (inclusive) to (exclusive) for which nothing
 // is pushed. Some may be settled already: a feed that starts again repeats itself.
 func (l *Lane) passRange(from, to int64) {
+	if from >= to {
+		return
+	}
 	l.t.mu.Lock()
 	defer l.t.mu.Unlock()
 	if !l.ended {

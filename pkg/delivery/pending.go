@@ -16,8 +16,9 @@ import (
 // target's lock, except that the attempt which holds it in flight may touch
 // d.Document and d.Attempt.
 type pending struct {
-	d    connector.Delivery
-	lane *Lane
+	d     connector.Delivery
+	lane  *Lane
+	queue *keyQueue // of its key, once it is in the lane
 	span trace.Span
 	size int64
 
@@ -68,6 +69,7 @@ func (p *pending) sendable() bool { return (p.prepared || p.tries == 0) && p.unr
 // attempted, or the first few together in a batch that is applied in order.
 type keyQueue struct {
 	entries []*pending
+	one     [1]*pending // where entries begin: most keys have one that waits
 	flying  int
 }
 

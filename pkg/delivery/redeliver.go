@@ -302,7 +302,7 @@ func (l *Lane) redeliver(d *redelivery) {
 	p := l.newPending(d.ctx, d.ev, d.key, d.id(t.name), int64(d.ev.Size()))
 	p.again, p.since = d, time.Now()
 	l.enqueue(p)
-	l.advance(d.key, time.Now())
+	l.advance(p.queue, time.Now())
 	t.pump()
 }
 

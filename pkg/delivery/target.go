@@ -207,7 +207,9 @@ func (t *Target) pump() {
 		if report == nil {
 			return
 		}
-		t.start(t.take(now, canary), report, canary)
+		a := &attempt{report: report, canary: canary}
+		t.take(a, now)
+		t.start(a)
 	}
 }
 
@@ -317,7 +319,7 @@ func (t *Target) makeReady(p *pending, now time.Time) {
 // waitFor puts p into back-off; behind another delivery of its key, which an
 // ordered batch may have carried too, it waits for that one.
 func (t *Target) waitFor(p *pending, d time.Duration) {
-	if p.lane.draining || p.lane.keys[p.d.Key].entries[0] != p {
+	if p.lane.draining || p.queue.entries[0] != p {
 		p.state = queued
 		return
 	}

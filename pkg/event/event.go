@@ -149,8 +149,6 @@ func valueSize(v any) int {
 		for _, x := range v {
 			n += 64 + valueSize(x)
 		}
-	case string:
-		n = box + len(v)
 	case []byte:
 		n = box + len(v)
 	case nil, bool:
