@@ -40,10 +40,11 @@ const maxIDs = 1000
 
 // NewRedrives works out the commands, one for each target that the selected letters
 // are of; that of no target is for records that could not be read. It gives none: see
-// [Letters.StartRedrives]. Problems are records that cannot be read as letters.
+// [Letters.StartRedrives]. Problems are records that cannot be read as letters. Its errors
+// are a [*RequestError], [ErrNoTarget], an [*OldVersionsError] and those of Kafka.
 func (l *Letters) NewRedrives(ctx context.Context, q RedriveRequest) (redrives []RedriveStatus, problems []error, err error) {
 	if len(q.IDs) > maxIDs {
-		return nil, nil, fmt.Errorf("%d ids are more than one command takes: %d", len(q.IDs), maxIDs)
+		return nil, nil, &RequestError{fmt.Errorf("%d ids are more than one command takes: %d", len(q.IDs), maxIDs)}
 	}
 	spans, err := l.adm.Spans(ctx, time.Time{}, l.cfg.DeadLetters.Topic)
 	if err != nil {

@@ -147,4 +147,7 @@ func TestRedriveRefuses(t *testing.T) {
 	require.NoError(t, ask(l, true))
 	renamed := p.open(p.config(strings.Replace(dividing, "ledger:", "newLedger:", 1)))
 	require.ErrorIs(t, ask(renamed, false), ErrNoTarget)
+	var wrong *RequestError
+	_, _, err := l.NewRedrives(t.Context(), RedriveRequest{Filter: deadletter.Filter{IDs: make([]string, maxIDs+1)}})
+	require.ErrorAs(t, err, &wrong)
 }

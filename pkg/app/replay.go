@@ -6,26 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/hms-sme/policysync/pkg/config"
 	"github.com/hms-sme/policysync/pkg/control"
 	"github.com/hms-sme/policysync/pkg/kafka"
 )
-
-// ReplayRequest says what to replay.
-type ReplayRequest struct {
-	Target string
-	// From and To are "earliest", a date or time, or offsets: TOPIC/PARTITION:OFFSET,
-	// with commas between. An empty To stands for where the target is.
-	From, To string
-	// Every pushes each version, not only the newest of each key.
-	Every bool
-	// AllowOldVersions has versions pushed that are older than what the target has.
-	AllowOldVersions bool
-}
 
 // OldVersionsError says that a command would push versions that are older than what the
 // target has, to a target that does not refuse them.
@@ -36,37 +21,46 @@ func (e *OldVersionsError) Error() string {
 }
 
 // NewReplay works out what a request means on each partition. Its errors are
-// [ErrNoTarget], an [*OldVersionsError], those of the request's syntax and those of Kafka.
+// [ErrNoTarget], a [*RequestError], an [*OldVersionsError] and those of Kafka.
 func NewReplay(ctx context.Context, cfg *config.Config, adm *kafka.Admin, q ReplayRequest) (*control.Replay, error) {
 	i, err := FindTarget(cfg, q.Target)
 	if err != nil {
 		return nil, err
 	}
 	t := &cfg.Targets[i]
+	begin, end, err := q.bounds()
+	if err != nil {
+		return nil, err
+	}
 	progress, err := adm.Progress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &control.Replay{Target: q.Target, Every: q.Every, Ranges: []control.Range{}}
-	from, err := offsets(ctx, adm, q.From)
+	from, err := begin.offsets(ctx, adm, progress)
 	if err != nil {
-		return nil, fmt.Errorf("--from %w", err)
+		return nil, err
 	}
-	to := func(*kafka.PartitionProgress) (int64, bool) { return 0, false }
-	if q.To != "" {
-		if to, err = offsets(ctx, adm, q.To); err != nil {
-			return nil, fmt.Errorf("--to %w", err)
+	var to map[string]int64
+	if end != nil {
+		if to, err = end.offsets(ctx, adm, progress); err != nil {
+			return nil, err
+		}
+		for where := range end.places {
+			if first, ok := from[where]; !ok || to[where] <= first {
+				return nil, end.wrong("it is not after --from on " + where)
+			}
 		}
 	}
+	r := &control.Replay{Target: q.Target, Every: q.Every, Ranges: []control.Range{}}
 	most := int64(0)
 	for _, p := range progress {
-		first, ok := from(&p)
+		first, ok := from[place(&p)]
 		if !ok {
 			continue
 		}
 		g := control.Range{Topic: p.Topic, Partition: p.Partition, From: max(first, p.Start)}
 		end := p.End
-		if last, ok := to(&p); ok {
+		if last, ok := to[place(&p)]; ok {
 			last = max(last, g.From)
 			g.To, end = &last, min(end, last)
 		}
@@ -85,35 +79,6 @@ func NewReplay(ctx context.Context, cfg *config.Config, adm *kafka.Admin, q Repl
 		return nil, &OldVersionsError{fmt.Sprintf("a partition has %d offsets to replay and the window room for %d", most, window)}
 	}
 	return r, nil
-}
-
-// offsets reads a flag, and returns the offset that it means on a partition, if any.
-func offsets(ctx context.Context, adm *kafka.Admin, text string) (func(*kafka.PartitionProgress) (int64, bool), error) {
-	if text == "earliest" {
-		return func(p *kafka.PartitionProgress) (int64, bool) { return p.Start, true }, nil
-	}
-	at := map[string]int64{}
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if when, err := time.Parse(layout, text); err == nil {
-			found, err := adm.OffsetsAt(ctx, when)
-			return func(p *kafka.PartitionProgress) (int64, bool) {
-				offset, ok := found[fmt.Sprintf("%s/%d", p.Topic, p.Partition)]
-				return offset, ok
-			}, err
-		}
-	}
-	for one := range strings.SplitSeq(text, ",") {
-		where, offset, ok := strings.Cut(one, ":")
-		n, err := strconv.ParseInt(offset, 10, 64)
-		if !ok || err != nil || n < 0 || !strings.Contains(where, "/") {
-			return nil, fmt.Errorf("%q: want earliest, a date or time such as 2026-11-01T06:00:00Z, or TOPIC/PARTITION:OFFSET,…", text)
-		}
-		at[where] = n
-	}
-	return func(p *kafka.PartitionProgress) (int64, bool) {
-		offset, ok := at[fmt.Sprintf("%s/%d", p.Topic, p.Partition)]
-		return offset, ok
-	}, nil
 }
 
 // ReplayPart is how far a replay is on one partition.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hms-sme/policysync/pkg/app"
 	"github.com/hms-sme/policysync/pkg/config"
 	"github.com/hms-sme/policysync/pkg/connector"
 )
@@ -45,12 +46,21 @@ func Main(connectors connector.Registry, version string) int {
 	if _, silent := errors.AsType[silentError](err); !silent {
 		fmt.Fprintln(os.Stderr, "policysync:", err)
 	}
-	var mistakes *config.Error
-	var usage usageError
-	if errors.As(err, &mistakes) || errors.As(err, &usage) {
+	if misused(err) {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// misused reports whether it takes other arguments or another config to get on.
+func misused(err error) bool {
+	var mistakes *config.Error
+	var usage usageError
+	var request *app.RequestError
+	var old *app.OldVersionsError
+	var configured *app.ConfiguredError
+	return errors.As(err, &mistakes) || errors.As(err, &usage) || errors.As(err, &request) || errors.As(err, &old) || errors.As(err, &configured) ||
+		errors.Is(err, app.ErrNoTarget) || errors.Is(err, app.ErrReceiptsOff) || errors.Is(err, connector.ErrNotComparable)
 }
 
 func newRoot(b build) *cobra.Command {

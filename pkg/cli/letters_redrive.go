@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -49,9 +48,6 @@ earlier, the redrive goes on without it.`,
 			}
 			q := app.RedriveRequest{Filter: *f, Origin: originOf(*by, *reason), AllowOldVersions: *allowOld}
 			redrives, problems, err := letters.NewRedrives(c.Context(), q)
-			if old, _ := errors.AsType[*app.OldVersionsError](err); old != nil || errors.Is(err, app.ErrNoTarget) {
-				return usageError{err}
-			}
 			if err != nil {
 				return err
 			}

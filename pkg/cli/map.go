@@ -54,9 +54,6 @@ or a record that is in Kafka, and print what the target would be sent.`,
 			return err
 		}
 		preview, err := p.Preview(c.Context(), *target, record)
-		if errors.Is(err, app.ErrNoTarget) {
-			return usageError{err}
-		}
 		if err != nil {
 			return err
 		}

@@ -76,11 +76,7 @@ func commandFlags(c *cobra.Command, b build) func(...command) error {
 		given := map[string]control.Record{}
 		for _, record := range commands {
 			r := record(*target, app.Origin(*reason))
-			err := app.Command(c.Context(), cfg, *target, r, quiet())
-			switch {
-			case errors.Is(err, app.ErrNoTarget):
-				return usageError{err}
-			case err != nil:
+			if err := app.Command(c.Context(), cfg, *target, r, quiet()); err != nil {
 				return err
 			}
 			given[string(r.Key())] = r

@@ -42,10 +42,7 @@ has settled, with 1 if it became a dead letter.`,
 		gauge := newGauge(c)
 		p, err := previewer.NewPush(c.Context(), *target, *key, gauge.records)
 		gauge.end()
-		switch {
-		case errors.Is(err, app.ErrNoTarget):
-			return usageError{err}
-		case err != nil:
+		if err != nil {
 			return err
 		}
 		p.Origin = app.Origin(*reason)

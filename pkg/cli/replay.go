@@ -60,10 +60,6 @@ versions takes that without --allow-old-versions.`,
 		}
 		defer adm.Close()
 		r, err := app.NewReplay(c.Context(), cfg, adm, q)
-		old, _ := errors.AsType[*app.OldVersionsError](err)
-		if old != nil || errors.Is(err, app.ErrNoTarget) {
-			return usageError{err}
-		}
 		if err != nil {
 			return err
 		}

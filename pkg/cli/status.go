@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -52,8 +51,6 @@ read from Kafka and need no running member.`,
 func showPolicy(c *cobra.Command, cfg *config.Config, key string, asJSON bool) error {
 	s, err := app.ReadPolicy(c.Context(), cfg, key, quiet())
 	switch {
-	case errors.Is(err, app.ErrReceiptsOff):
-		return usageError{err}
 	case err != nil:
 		return err
 	case asJSON:

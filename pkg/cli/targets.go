@@ -84,9 +84,6 @@ instance_id counts until its session has ended.`,
 			return err
 		}
 		n, err := app.ForgetTarget(c.Context(), cfg, args[0], quiet())
-		if _, ok := errors.AsType[*app.ConfiguredError](err); ok {
-			return usageError{err}
-		}
 		switch {
 		case errors.Is(err, kafka.ErrMembers):
 			return fmt.Errorf("%w: stop all of them first; one with an instance_id counts until its session has ended", err)

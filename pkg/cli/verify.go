@@ -55,10 +55,7 @@ is deleted. The service may run meanwhile. Exits with 1 if differences are left.
 			},
 		}
 		sum, err := app.Verify(c.Context(), cfg, b.connectors, o, quiet())
-		unguarded, _ := errors.AsType[*app.OldVersionsError](err)
 		switch {
-		case unguarded != nil, errors.Is(err, app.ErrNoTarget), errors.Is(err, connector.ErrNotComparable):
-			return usageError{err}
 		case err != nil:
 			return err
 		case *asJSON:

@@ -42,11 +42,6 @@ func (c *Console) routes() http.Handler {
 	return mux
 }
 
-// requestError is an error of who asks.
-type requestError struct{ error }
-
-func (e requestError) Unwrap() error { return e.error }
-
 // patient gives what reads topics the time that it needs.
 func patient(f http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -60,9 +55,10 @@ func answer(f func(*http.Request) (any, error)) http.HandlerFunc {
 		v, err := f(r)
 		if err != nil {
 			code := http.StatusBadGateway // of what is behind the console
-			var bad requestError
+			var request *app.RequestError
+			var old *app.OldVersionsError
 			switch {
-			case errors.As(err, &bad):
+			case errors.As(err, &request), errors.As(err, &old):
 				code = http.StatusBadRequest
 			case errors.Is(err, app.ErrNoTarget), errors.Is(err, app.ErrNoLetter), errors.Is(err, app.ErrNoPolicy), errors.Is(err, app.ErrNoCommand):
 				code = http.StatusNotFound
@@ -138,7 +134,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 func (c *Console) policy(r *http.Request) (any, error) {
 	key := r.URL.Query().Get("key")
 	if key == "" {
-		return nil, requestError{errors.New("want key=POLICY")}
+		return nil, &app.RequestError{Err: errors.New("want key=POLICY")}
 	}
 	p, err := c.preview(r.Context())
 	if err != nil {
@@ -153,11 +149,11 @@ func (c *Console) event(r *http.Request) (any, error) {
 	partition, err := strconv.ParseInt(q.Get("partition"), 10, 32)
 	offset, err2 := strconv.ParseInt(q.Get("offset"), 10, 64)
 	if err := errors.Join(err, err2); err != nil {
-		return nil, requestError{fmt.Errorf("want topic=T&partition=N&offset=N: %w", err)}
+		return nil, &app.RequestError{Err: fmt.Errorf("want topic=T&partition=N&offset=N: %w", err)}
 	}
 	topic := q.Get("topic")
 	if !c.reads(topic) {
-		return nil, requestError{fmt.Errorf("topic %q is not one of this group", topic)}
+		return nil, &app.RequestError{Err: fmt.Errorf("topic %q is not one of this group", topic)}
 	}
 	p, err := c.preview(r.Context())
 	if err != nil {

@@ -36,13 +36,13 @@ type order struct {
 func read(r *http.Request) (*order, control.Origin, error) {
 	origin := control.Origin{By: admin.UserOf(r.Context()).Name, Time: time.Now().UTC()}
 	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
-		return nil, origin, requestError{errors.New("want Content-Type: application/json")}
+		return nil, origin, &app.RequestError{Err: errors.New("want Content-Type: application/json")}
 	}
 	in := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<20))
 	in.DisallowUnknownFields()
 	o := &order{}
 	if err := in.Decode(o); err != nil {
-		return nil, origin, requestError{fmt.Errorf("read order: %w", err)}
+		return nil, origin, &app.RequestError{Err: fmt.Errorf("read order: %w", err)}
 	}
 	origin.Reason = o.Reason
 	return o, origin, nil
@@ -93,15 +93,11 @@ func (c *Console) replay(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if o.From == "" {
-		return nil, requestError{errors.New("want from: earliest, a date or time, or TOPIC/PARTITION:OFFSET,…")}
+		return nil, &app.RequestError{Err: errors.New("want from: earliest, a date or time, or TOPIC/PARTITION:OFFSET,…")}
 	}
 	replay, err := app.NewReplay(r.Context(), c.cfg, c.adm, app.ReplayRequest{
 		Target: o.Target, From: o.From, To: o.To, Every: o.Every, AllowOldVersions: o.AllowOldVersions,
 	})
-	old, _ := errors.AsType[*app.OldVersionsError](err)
-	if old != nil {
-		return nil, requestError{err}
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +120,7 @@ func (c *Console) push(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if o.Key == nil {
-		return nil, requestError{errors.New("want the key of a policy")}
+		return nil, &app.RequestError{Err: errors.New("want the key of a policy")}
 	}
 	previewer, err := c.preview(r.Context())
 	if err != nil {
@@ -163,7 +159,7 @@ func (c *Console) redrive(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if len(o.IDs) == 0 && o.Filter.All() {
-		return nil, requestError{errors.New("want ids of dead letters, or a filter")}
+		return nil, &app.RequestError{Err: errors.New("want ids of dead letters, or a filter")}
 	}
 	l, err := app.OpenLetters(c.cfg, c.o.Logger)
 	if err != nil {
@@ -173,9 +169,6 @@ func (c *Console) redrive(r *http.Request) (any, error) {
 	redrives, problems, err := l.NewRedrives(r.Context(), app.RedriveRequest{
 		Filter: o.Filter, Origin: origin, AllowOldVersions: o.AllowOldVersions,
 	})
-	if old, _ := errors.AsType[*app.OldVersionsError](err); old != nil {
-		return nil, requestError{err}
-	}
 	if err == nil && !o.DryRun && len(redrives) > 0 {
 		if err = l.StartRedrives(r.Context(), redrives); err == nil {
 			c.audit(r, "redrive", o, "commands", len(redrives))
@@ -194,9 +187,9 @@ func (c *Console) discard(r *http.Request) (any, error) {
 	case err != nil:
 		return nil, err
 	case len(o.IDs) == 0:
-		return nil, requestError{errors.New("want ids of dead letters")}
+		return nil, &app.RequestError{Err: errors.New("want ids of dead letters")}
 	case o.Reason == "":
-		return nil, requestError{errors.New("want a reason, for those who ask later")}
+		return nil, &app.RequestError{Err: errors.New("want a reason, for those who ask later")}
 	}
 	l, err := app.OpenLetters(c.cfg, c.o.Logger)
 	if err != nil {

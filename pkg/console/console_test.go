@@ -88,7 +88,9 @@ func TestPauseAndReplay(t *testing.T) {
 	r.do("/api/resume", `{"target": "caseApi", "accept_dead_letters": true}`)
 	r.target("caseApi", "it delivers again", func(t *Target) bool { return t.State == "closed" && t.Lag == 0 })
 
-	require.Equal(t, http.StatusBadRequest, r.ask(boss, http.MethodPost, "/api/replay", `{"target": "caseApi"}`, nil))
+	for _, from := range []string{"", "yesterday", "policie/0:1"} {
+		require.Equal(t, http.StatusBadRequest, r.ask(boss, http.MethodPost, "/api/replay", `{"target": "caseApi", "from": "`+from+`"}`, nil), from)
+	}
 	var would struct{ Partitions []app.ReplayCount }
 	r.ask(boss, http.MethodPost, "/api/replay", `{"target": "caseApi", "from": "earliest", "dry_run": true}`, &would)
 	require.EqualValues(t, 2, *would.Partitions[0].Events+*would.Partitions[1].Events)

@@ -69,7 +69,7 @@ func filterOf(r *http.Request) (*deadletter.Filter, error) {
 	if text := q.Get("since"); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil {
-			return nil, requestError{errors.New("since: want a duration such as 24h")}
+			return nil, &app.RequestError{Err: errors.New("since: want a duration such as 24h")}
 		}
 		f.Since = time.Now().Add(-d)
 	}
