@@ -39,12 +39,14 @@ func Main(connectors connector.Registry, version string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := newRoot(build{connectors, version})
+	root.SetOut(plain{os.Stdout})
+	root.SetErr(plain{os.Stderr})
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
 	}
 	if _, silent := errors.AsType[silentError](err); !silent {
-		fmt.Fprintln(os.Stderr, "policysync:", err)
+		fmt.Fprintln(root.ErrOrStderr(), "policysync:", err)
 	}
 	if misused(err) {
 		return exitUsage

@@ -106,14 +106,14 @@ func awaitCancelled(c *cobra.Command, cfg *config.Config, r *app.ReplayStatus) e
 func printCommands(c *cobra.Command, all *app.Commands, done bool) error {
 	table := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "TARGET\tCOMMAND\tBY\tSINCE\tREASON")
-	line := func(target, what string, o control.Origin) {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", target, what, o.By, o.Time.Format(time.RFC3339), o.Reason)
+	row := func(target, what string, o control.Origin) {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", target, flat(what), flat(o.By), o.Time.Format(time.RFC3339), flat(o.Reason))
 	}
 	for _, p := range all.Pauses {
-		line(p.Target, "paused", p.Origin)
+		row(p.Target, "paused", p.Origin)
 	}
 	for _, a := range all.Accepted {
-		line(a.Target, "dead letters accepted", a.Origin)
+		row(a.Target, "dead letters accepted", a.Origin)
 	}
 	for _, r := range all.Replays {
 		done := 0
@@ -122,21 +122,21 @@ func printCommands(c *cobra.Command, all *app.Commands, done bool) error {
 				done++
 			}
 		}
-		line(r.Target, fmt.Sprintf("replay %s: %d of %d partitions done", r.ID, done, len(r.Parts)), r.Origin)
+		row(r.Target, fmt.Sprintf("replay %s: %d of %d partitions done", r.ID, done, len(r.Parts)), r.Origin)
 	}
 	for _, r := range all.Redrives {
 		sent := 0
 		for _, n := range r.Settled {
 			sent += n
 		}
-		line(orDash(r.Target), fmt.Sprintf("redrive %s: %d of %d dead letters settled", r.ID, sent, sent+r.Left), r.Origin)
+		row(orDash(r.Target), fmt.Sprintf("redrive %s: %d of %d dead letters settled", r.ID, sent, sent+r.Left), r.Origin)
 	}
 	for _, p := range all.Pushes {
-		line(p.Target, fmt.Sprintf("push %s of %s", p.ID, p.PolicyKey), p.Origin)
+		row(p.Target, fmt.Sprintf("push %s of %s", p.ID, p.PolicyKey), p.Origin)
 	}
 	for _, d := range all.Done {
 		if done {
-			line(orDash(d.Target), wasDone(&d), d.Origin)
+			row(orDash(d.Target), wasDone(&d), d.Origin)
 		}
 	}
 	for _, problem := range all.Problems {

@@ -24,7 +24,7 @@ targets what they have. It exits 1 if anything was lost or out of order.`,
 	asJSON := c.Flags().Bool("json", false, "print only the result, as one line of JSON")
 	sabotage := c.Flags().String("sabotage", "", "break policysync on purpose: skip-one swallows one push")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		screen := &demo.Screen{Out: c.OutOrStdout(), Terminal: terminal(os.Stdout)}
+		screen := &demo.Screen{Out: os.Stdout, Terminal: terminal(os.Stdout)}
 		if *asJSON {
 			screen = &demo.Screen{Out: io.Discard}
 		}

@@ -45,7 +45,7 @@ func printLetter(w io.Writer, v *app.LetterView) error {
 	d := v.LetterDocument
 	fmt.Fprintf(w, "dead letter %s\n", d.ID)
 	field := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "  %-13s %s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(w, "  %-13s %s\n", name, flat(fmt.Sprintf(format, args...)))
 	}
 	field("target", "%s", orDash(d.Target))
 	field("error", "%s: %s", d.Class, d.Error)

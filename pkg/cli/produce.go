@@ -85,7 +85,7 @@ func printSettlements(w io.Writer, all []app.Settlement, receipts bool) error {
 			dead = true
 		}
 		pushed = pushed || s.Outcome != ""
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", s.Key, s.Source, s.Target, outcome)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", flat(s.Key), s.Source, s.Target, flat(outcome))
 	}
 	err := table.Flush()
 	switch {

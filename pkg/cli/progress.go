@@ -18,7 +18,7 @@ type gauge struct {
 }
 
 func newGauge(c *cobra.Command) *gauge {
-	return &gauge{out: c.ErrOrStderr(), terminal: terminal(os.Stderr)}
+	return &gauge{out: os.Stderr, terminal: terminal(os.Stderr)}
 }
 
 // show prints that so many of all are done.

@@ -38,7 +38,7 @@ func printMembers(w io.Writer, s *app.Status, now time.Time) error {
 			}
 		}
 		if len(breakers) > 0 {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", t.Target, tallied(breakers), waiting(oldest), inFlight, cmp.Or(failure, "-"))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", t.Target, tallied(breakers), waiting(oldest), inFlight, orDash(flat(failure)))
 		}
 	}
 	fmt.Fprintln(table, "\nMEMBER\tRELEASE\tPARTITIONS\tSEEN")

@@ -12,7 +12,7 @@ import (
 // printPolicy prints, for each target, the version that it has and what kept a newer
 // one from it.
 func printPolicy(w io.Writer, s *app.PolicyStatus, now time.Time) {
-	fmt.Fprintf(w, "policy %s\n", s.Key)
+	fmt.Fprintf(w, "policy %s\n", flat(s.Key))
 	for _, t := range s.Targets {
 		name := t.Target
 		if !t.Configured {
@@ -47,7 +47,7 @@ func printWhyNot(w io.Writer, r *receipt.Receipt, past bool, now time.Time) {
 	fmt.Fprintf(w, "  %s %s: %s %s\n", not, versionOf(r), r.Outcome, when(r.Time, now))
 	switch r.Outcome {
 	case receipt.DeadLettered:
-		fmt.Fprintf(w, "    because     %s: %s\n", r.Class, r.Error)
+		fmt.Fprintf(w, "    because     %s: %s\n", r.Class, flat(r.Error))
 		fmt.Fprintf(w, "    letter      %s\n", r.Letter)
 	case receipt.Stale:
 		fmt.Fprintf(w, "    because     the target had a newer version already, and kept it\n")
@@ -62,7 +62,7 @@ func printFacts(w io.Writer, indent string, r *receipt.Receipt) {
 	fmt.Fprintf(w, "%sattempts    %d\n", indent, r.Attempts)
 	for _, f := range []struct{ name, value string }{{"trace", r.Trace}, {"reference", r.Reference}} {
 		if f.value != "" {
-			fmt.Fprintf(w, "%s%-10s  %s\n", indent, f.name, f.value)
+			fmt.Fprintf(w, "%s%-10s  %s\n", indent, f.name, flat(f.value))
 		}
 	}
 	if r.Superseded > 0 {

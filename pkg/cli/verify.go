@@ -107,7 +107,7 @@ func printDiscrepancy(c *cobra.Command, d *app.Discrepancy) {
 	case d.Repaired:
 		end = ", pushed again"
 	case d.RepairError != "":
-		end = ", not repaired: " + d.RepairError
+		end = ", not repaired: " + flat(d.RepairError)
 	}
 	fmt.Fprintf(w, "%-9s  %s%s (%s/%d, offset %d)%s\n", d.Difference, line(d.Key, 100), version, d.Topic, d.Part, d.Offset, end)
 	for _, f := range d.Fields {
