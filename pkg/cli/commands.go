@@ -82,7 +82,7 @@ func awaitCancelled(c *cobra.Command, cfg *config.Config, r *app.ReplayStatus) e
 		return err
 	}
 	defer adm.Close()
-	gauge := newGauge(c)
+	gauge := newGauge()
 	defer gauge.end()
 	ticker := time.NewTicker(followEvery)
 	defer ticker.Stop()
@@ -150,7 +150,7 @@ func wasDone(d *app.DoneStatus) string {
 	case control.DoneCancel:
 		return "cancelled " + d.Command
 	case control.DoneDiscard:
-		return fmt.Sprintf("discarded %d dead letters", len(d.Letters))
+		return "discarded " + counted(len(d.Letters), "dead letter", "dead letters")
 	case control.DoneForget:
 		return "cursors dropped"
 	case control.DoneRepair:

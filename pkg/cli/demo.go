@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -38,7 +37,7 @@ targets what they have. It exits 1 if anything was lost or out of order.`,
 			return err
 		}
 		if *asJSON {
-			if err := json.NewEncoder(c.OutOrStdout()).Encode(result); err != nil {
+			if err := printJSON(c, result); err != nil {
 				return err
 			}
 		}

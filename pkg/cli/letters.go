@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -166,16 +165,16 @@ why. The letters themselves stay on their topic; nothing lists them any more.`,
 
 func printDiscarded(c *cobra.Command, ids []string, dryRun, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(c.OutOrStdout()).Encode(map[string]any{"discarded": ids, "dry_run": dryRun})
+		return printJSON(c, map[string]any{"discarded": ids, "dry_run": dryRun})
 	}
 	for _, id := range ids {
 		fmt.Fprintln(c.OutOrStdout(), id)
 	}
+	what := "discarded"
 	if dryRun {
-		fmt.Fprintf(c.OutOrStdout(), "%d dead letters would be discarded\n", len(ids))
-	} else {
-		fmt.Fprintf(c.OutOrStdout(), "%d dead letters discarded\n", len(ids))
+		what = "would be discarded"
 	}
+	fmt.Fprintf(c.OutOrStdout(), "%s %s\n", counted(len(ids), "dead letter", "dead letters"), what)
 	return nil
 }
 

@@ -75,7 +75,7 @@ func redrive(c *cobra.Command, letters *app.Letters, redrives []app.RedriveStatu
 	for _, r := range redrives {
 		all += int64(r.Left)
 	}
-	gauge := newGauge(c)
+	gauge := newGauge()
 	defer gauge.end()
 	ticker := time.NewTicker(followEvery)
 	defer ticker.Stop()

@@ -55,7 +55,7 @@ if every target filtered out all of it.`,
 		}
 		begun := time.Now()
 		written, err := app.Produce(c.Context(), cfg, *topic, in, b.release(), quiet())
-		fmt.Fprintf(c.OutOrStdout(), "%d records written to %s\n", len(written), *topic)
+		fmt.Fprintf(c.OutOrStdout(), "%s written to %s\n", counted(len(written), "record", "records"), *topic)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

@@ -39,7 +39,7 @@ has settled, with 1 if it became a dead letter.`,
 		if err != nil {
 			return err
 		}
-		gauge := newGauge(c)
+		gauge := newGauge()
 		p, err := previewer.NewPush(c.Context(), *target, *key, gauge.records)
 		gauge.end()
 		if err != nil {

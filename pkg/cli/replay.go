@@ -64,7 +64,7 @@ versions takes that without --allow-old-versions.`,
 			return err
 		}
 		if *dryRun {
-			gauge := newGauge(c)
+			gauge := newGauge()
 			counts, err := app.CountReplay(c.Context(), adm, r, previewer(c, b, cfg), gauge.records)
 			gauge.end()
 			if err != nil {
@@ -121,7 +121,7 @@ func printCounts(c *cobra.Command, r *control.Replay, counts []app.ReplayCount, 
 // followReplay shows how far a replay is until it is over, by a bar on a terminal, else
 // by a line whenever that has changed.
 func followReplay(c *cobra.Command, adm *kafka.Admin, r *control.Replay, at int64, gone <-chan struct{}, asJSON bool) error {
-	gauge := newGauge(c)
+	gauge := newGauge()
 	defer gauge.end()
 	ticker := time.NewTicker(followEvery)
 	defer ticker.Stop()

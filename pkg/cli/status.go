@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -41,7 +40,7 @@ read from Kafka and need no running member.`,
 			return err
 		}
 		if *asJSON {
-			return json.NewEncoder(c.OutOrStdout()).Encode(status)
+			return printJSON(c, status)
 		}
 		return printStatus(c.OutOrStdout(), status, time.Now())
 	}
@@ -54,7 +53,7 @@ func showPolicy(c *cobra.Command, cfg *config.Config, key string, asJSON bool) e
 	case err != nil:
 		return err
 	case asJSON:
-		return json.NewEncoder(c.OutOrStdout()).Encode(s)
+		return printJSON(c, s)
 	}
 	printPolicy(c.OutOrStdout(), s, time.Now())
 	return nil

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"text/tabwriter"
@@ -45,7 +44,7 @@ config are carried on unchanged and hold nothing back.`,
 			return err
 		}
 		if *asJSON {
-			return json.NewEncoder(c.OutOrStdout()).Encode(known)
+			return printJSON(c, known)
 		}
 		table := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
 		fmt.Fprintln(table, "TARGET\tCONFIGURED\tPARTITION\tCURSOR\tLAG")
@@ -92,7 +91,7 @@ instance_id counts until its session has ended.`,
 		case n == 0:
 			return fmt.Errorf("forget target %s: no commit has cursors of it; see `policysync targets list`", args[0])
 		}
-		fmt.Fprintf(c.OutOrStdout(), "forgotten on %d partitions\n", n)
+		fmt.Fprintf(c.OutOrStdout(), "forgotten on %s\n", counted(n, "partition", "partitions"))
 		return nil
 	}
 	return c

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -81,7 +80,7 @@ func (r *caseReport) run(ctx context.Context, p *app.Previewer, c *app.Case) err
 		}
 		switch {
 		case r.asJSON:
-			if err := json.NewEncoder(r.c.OutOrStdout()).Encode(result); err != nil {
+			if err := printJSON(r.c, result); err != nil {
 				return err
 			}
 		case result.OK:

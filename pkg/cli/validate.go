@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -89,7 +88,7 @@ func printFindings(c *cobra.Command, findings []app.Finding, asJSON bool) error 
 		}
 	}
 	if asJSON {
-		if err := json.NewEncoder(c.OutOrStdout()).Encode(findings); err != nil {
+		if err := printJSON(c, findings); err != nil {
 			return err
 		}
 	}

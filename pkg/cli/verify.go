@@ -1,12 +1,9 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,25 +38,26 @@ is deleted. The service may run meanwhile. Exits with 1 if differences are left.
 			return err
 		}
 		limitHeap(cfg)
-		out := json.NewEncoder(c.OutOrStdout())
-		out.SetEscapeHTML(false)
+		gauge := newGauge()
 		o := app.VerifyOptions{
 			Target: *target, Repair: *repair, AllowOldVersions: *old, Command: "verify-" + strconv.FormatInt(time.Now().UnixNano(), 36),
-			Progress: progress(c),
+			Progress: func(pass int, read, all int64) { gauge.pass(fmt.Sprintf("pass %d of 2, ", pass), read, all) },
 			Each: func(d *app.Discrepancy) error {
+				gauge.end()
 				if *asJSON {
-					return out.Encode(d)
+					return printJSON(c, d)
 				}
 				printDiscrepancy(c, d)
 				return nil
 			},
 		}
 		sum, err := app.Verify(c.Context(), cfg, b.connectors, o, quiet())
+		gauge.end()
 		switch {
 		case err != nil:
 			return err
 		case *asJSON:
-			err = out.Encode(sum)
+			err = printJSON(c, sum)
 		default:
 			printVerification(c, sum)
 		}
@@ -69,27 +67,6 @@ is deleted. The service may run meanwhile. Exits with 1 if differences are left.
 		return err
 	}
 	return c
-}
-
-// progress draws on a terminal how far it has come, and nothing in a pipe.
-func progress(c *cobra.Command) func(pass int, read, all int64) {
-	if !terminal(os.Stderr) {
-		return func(int, int64, int64) {}
-	}
-	last := time.Time{}
-	return func(pass int, read, all int64) {
-		if time.Since(last) > 200*time.Millisecond || read == all {
-			last = time.Now()
-			fmt.Fprintf(c.ErrOrStderr(), "\rpass %d of 2 %s %d of %d records ", pass, bar(read, all), read, all)
-		}
-	}
-}
-
-// bar is a part of a whole, drawn.
-func bar(part, whole int64) string {
-	const width = 30
-	full := int(width * min(part, whole) / max(whole, 1))
-	return "[" + strings.Repeat("#", full) + strings.Repeat(".", width-full) + "]"
 }
 
 func printDiscrepancy(c *cobra.Command, d *app.Discrepancy) {
@@ -117,7 +94,7 @@ func printDiscrepancy(c *cobra.Command, d *app.Discrepancy) {
 
 func printVerification(c *cobra.Command, s *app.Verification) {
 	w := c.OutOrStdout()
-	fmt.Fprintf(w, "%s: %d policies in %d records\n", s.Target, s.Keys, s.Records)
+	fmt.Fprintf(w, "%s: %s in %s\n", s.Target, counted(s.Keys, "policy", "policies"), counted(int(s.Records), "record", "records"))
 	for _, d := range []connector.Difference{connector.Missing, connector.Stale, connector.Different, connector.Extra, connector.Newer} {
 		if n := s.Differences[d]; n > 0 {
 			fmt.Fprintf(w, "  %-10s %d\n", d, n)
@@ -129,5 +106,5 @@ func printVerification(c *cobra.Command, s *app.Verification) {
 	if s.Unreadable > 0 {
 		fmt.Fprintf(w, "  %-10s %d records, left out\n", "unreadable", s.Unreadable)
 	}
-	fmt.Fprintf(w, "  %d pushed again, %d differences left\n", s.Repaired, s.Left)
+	fmt.Fprintf(w, "  %d pushed again, %s left\n", s.Repaired, counted(s.Left, "difference", "differences"))
 }
