@@ -3,7 +3,9 @@
 #   kafka.sh install | start [1 | 3] | stop | reset
 #   kafka.sh kill BROKER: kill -9; start brings it back
 #   kafka.sh groups ARGUMENT...: what Kafka calls kafka-consumer-groups
-# Clients find a broker on loopback or on POLICYSYNC_E2E_KAFKA_HOST.
+# Clients find a broker on loopback or on POLICYSYNC_E2E_KAFKA_HOST. With
+# POLICYSYNC_E2E_KAFKA_LARGE it has the heap, collector and compiler of Kafka's own
+# scripts.
 # Broker n listens 10 ports above broker n-1, the first on 19092 or on
 # POLICYSYNC_E2E_KAFKA_PORT; its controller one above. On the second and the fourth
 # port above, it tells clients that it is found one port further: a proxy of the
@@ -32,7 +34,10 @@ install() {
 
 # jvm runs before a class and its arguments: the quick compiler alone and a small
 # heap, since two cores are shared by all servers.
-jvm=(java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=$here/kafka/log4j2.properties")
+jvm=(java "-Dlog4j2.configurationFile=$here/kafka/log4j2.properties" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xms256m -Xmx640m)
+if [ -n "${POLICYSYNC_E2E_KAFKA_LARGE:-}" ]; then
+  jvm=("${jvm[@]:0:2}" -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent -Xms1g -Xmx1g)
+fi
 
 consumer_groups() {
   install
@@ -73,7 +78,7 @@ END
 }
 
 start() {
-  local brokers=${1:-1} i addresses='' broker=("${jvm[@]}" -Xms256m -Xmx640m -cp "$jars/*")
+  local brokers=${1:-1} i addresses='' broker=("${jvm[@]}" -cp "$jars/*")
   install
   mkdir -p "$data"
   # Voters are fixed when a cluster is formatted.
