@@ -81,9 +81,13 @@ func (b *bench) peers(ctx context.Context) error {
 			all = append(all, f)
 		}
 	}
-	for _, share := range []float64{0.1, 0.5, 0.8} {
+	const same = 2000
+	for _, share := range []float64{0, 0.1, 0.5, 0.8} {
 		for _, name := range present[1:] {
 			l := load{name: fmt.Sprintf("%.0f %% of its most", 100*share), events: flowing, concurrency: 200, targets: 1, rate: share * most[name]}
+			if share == 0 {
+				l.name, l.rate = fmt.Sprintf("%d events/s", same), same
+			}
 			f, err := b.measure(ctx, l, name)
 			if err != nil {
 				return fmt.Errorf("%s: %s: %w", l.name, name, err)

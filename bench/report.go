@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,25 +63,37 @@ var colours = map[string]string{
 	"bare": "#9aa0a6", "policysync": "#0b6e4f", "loop": "#d98e04", "benthos": "#8a4fbe", "parallel-consumer": "#2c6fbb",
 }
 
-// bars draws a bar for each figure, with its number beside it.
+// bars draws a bar for each figure, with its number beside it: first the rates of
+// backlogs, then the times that events which flow took.
 func bars(all []figures) string {
 	const height, left, width = 22, 380, 520
-	most := 1.0
-	for _, f := range all {
-		most = max(most, f.PerSecond)
-	}
 	var s strings.Builder
-	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n",
-		left+width+90, height*(len(all)+2))
-	fmt.Fprintf(&s, `<text x="8" y="16" font-weight="bold">Deliveries per second</text>`+"\n")
-	for i, f := range all {
-		y := height * (i + 1)
-		fmt.Fprintf(&s, `<text x="8" y="%d">%s: %s</text><rect x="%d" y="%d" width="%.0f" height="%d" fill="%s"/><text x="%.0f" y="%d">%.0f</text>`+"\n",
-			y+15, f.Load, f.Contender, left, y+2, f.PerSecond/most*width, height-4, colours[f.Contender],
-			left+6+f.PerSecond/most*width, y+15, f.PerSecond)
+	y := 0
+	draw := func(title, format string, scale func(float64) float64, of func(figures) (float64, bool)) {
+		most, rows := 0.0, []figures{}
+		for _, f := range all {
+			if v, ok := of(f); ok {
+				most, rows = max(most, v), append(rows, f)
+			}
+		}
+		if len(rows) == 0 {
+			return
+		}
+		y += height
+		fmt.Fprintf(&s, `<text x="8" y="%d" font-weight="bold">%s</text>`+"\n", y-6, title)
+		for _, f := range rows {
+			v, _ := of(f)
+			long := scale(v) / scale(max(1, most)) * width
+			fmt.Fprintf(&s, `<text x="8" y="%d">%s: %s</text><rect x="%d" y="%d" width="%.0f" height="%d" fill="%s"/><text x="%.0f" y="%d">`+format+"</text>\n",
+				y+15, f.Load, f.Contender, left, y+2, long, height-4, colours[f.Contender], left+6+long, y+15, v)
+			y += height
+		}
 	}
-	s.WriteString("</svg>\n")
-	return s.String()
+	draw("Deliveries per second", "%.0f", func(v float64) float64 { return v }, func(f figures) (float64, bool) { return f.PerSecond, f.Latency[0] == 0 })
+	draw("Milliseconds from an event's making until it came, p99, on a logarithmic scale", "%.1f", math.Log1p,
+		func(f figures) (float64, bool) { return millis(f.Latency[1]), f.Latency[0] > 0 })
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n",
+		left+width+90, y+height) + s.String() + "</svg>\n"
 }
 
 // curves draws the memory of each outage over time; a line marks its end.
