@@ -102,7 +102,7 @@ bench-peers: build $(BIN)/parallelconsumer ## Measure beside a bare client and w
 
 # Without Java and Maven the peer is left out, and the benchmark says so.
 $(BIN)/parallelconsumer: bench/peers/parallelconsumer/pom.xml bench/peers/parallelconsumer/src/main/java/Peer.java
-	if command -v java mvn >/dev/null; then mvn -B -q -f bench/peers/parallelconsumer package dependency:copy-dependencies \
+	if command -v java >/dev/null && command -v mvn >/dev/null; then mvn -B -q -f bench/peers/parallelconsumer package dependency:copy-dependencies \
 	  -DincludeScope=runtime -DoutputDirectory=$@; fi
 
 .PHONY: bench-isolation

@@ -65,7 +65,7 @@ func (a *App) Start(ctx context.Context) error {
 	if a.telemetry, err = telemetry.Setup(ctx, a.cfg.Telemetry, a.o.Version, log); err != nil {
 		return err
 	}
-	a.onStop("telemetry", a.telemetry.Shutdown)
+	a.onStop("telemetry", func(ctx context.Context) error { a.telemetry.Shutdown(ctx); return nil })
 	a.admin = admin.NewHealth(a.cfg.Health, admin.Checks{
 		Live: a.live, Ready: a.readiness, Metrics: a.telemetry.Handler(),
 	}, log)

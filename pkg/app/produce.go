@@ -35,7 +35,7 @@ func Produce(ctx context.Context, cfg *config.Config, topic string, r io.Reader,
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, tel.Shutdown(context.WithoutCancel(ctx))) }()
+	defer tel.Shutdown(context.WithoutCancel(ctx))
 	decoder, err := newDecoder(cfg)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package telemetry_test
 
 import (
+	"bytes"
 	"compress/gzip"
 	"io"
 	"log/slog"
@@ -47,7 +48,7 @@ func TestSetupExportsToTheEndpoint(t *testing.T) {
 		Position: event.Position{Topic: "policies"},
 	})
 	span.End()
-	require.NoError(t, tel.Shutdown(t.Context()))
+	tel.Shutdown(t.Context())
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 
 	require.NotEmpty(t, backend.bodies["/v1/metrics"])
@@ -80,7 +81,22 @@ func TestSetupWithoutExporter(t *testing.T) {
 	tel.Handler().ServeHTTP(page, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
 	require.Contains(t, page.Body.String(), `policysync_attempts_total{outcome="success",target="warehouse"} 1`)
 	require.Contains(t, page.Body.String(), "go_goroutines")
-	require.NoError(t, tel.Shutdown(t.Context()))
+	tel.Shutdown(t.Context())
+}
+
+// A backend that takes traces alone, as Jaeger does, is told of in the log.
+func TestShutdownOfARefusedExport(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", server.URL)
+	var log bytes.Buffer
+	tel, err := telemetry.Setup(t.Context(), telemetry.Config{}, "", slog.New(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, err)
+	_, err = telemetry.NewMetrics(tel.MeterProvider, []string{"warehouse"}, nil)
+	require.NoError(t, err)
+	tel.Shutdown(t.Context())
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	require.Contains(t, log.String(), `msg="telemetry is not exported" err="failed to upload metrics`)
 }
 
 func TestSetupRefusesAnUnknownExporter(t *testing.T) {

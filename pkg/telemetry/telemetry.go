@@ -9,7 +9,6 @@ package telemetry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -69,10 +68,12 @@ func Setup(ctx context.Context, c Config, version string, log *slog.Logger) (*Te
 	}
 	t := &Telemetry{TracerProvider: noop.NewTracerProvider()}
 	if err := t.startMetrics(ctx, res); err != nil {
-		return nil, errors.Join(fmt.Errorf("set up metrics: %w", err), t.Shutdown(ctx))
+		t.Shutdown(ctx)
+		return nil, fmt.Errorf("set up metrics: %w", err)
 	}
 	if err := t.startTraces(ctx, res); err != nil {
-		return nil, errors.Join(fmt.Errorf("set up traces: %w", err), t.Shutdown(ctx))
+		t.Shutdown(ctx)
+		return nil, fmt.Errorf("set up traces: %w", err)
 	}
 	return t, nil
 }
@@ -83,16 +84,14 @@ func (t *Telemetry) Handler() http.Handler {
 }
 
 // Shutdown sends what has not been exported yet, for as long as ctx allows, and
-// ends the exporters.
-func (t *Telemetry) Shutdown(ctx context.Context) error {
-	var errs []error
+// ends the exporters. What a backend does not take is lost and logged, as at any other
+// time: it is no failure of the process.
+func (t *Telemetry) Shutdown(ctx context.Context) {
 	for _, closer := range slices.Backward(t.closers) {
-		errs = append(errs, closer(ctx))
+		if err := closer(ctx); err != nil {
+			otel.Handle(err)
+		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("shut down telemetry: %w", err)
-	}
-	return nil
 }
 
 func (t *Telemetry) startMetrics(ctx context.Context, res *resource.Resource) error {
