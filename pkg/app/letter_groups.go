@@ -52,7 +52,9 @@ func (g *LetterGroups) Add(l *StoredLetter) {
 
 // Counts returns the groups, the largest first.
 func (g *LetterGroups) Counts() []*LetterCount {
-	return slices.SortedFunc(maps.Values(g.counts), func(a, b *LetterCount) int {
+	counts := slices.AppendSeq([]*LetterCount{}, maps.Values(g.counts))
+	slices.SortFunc(counts, func(a, b *LetterCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Error, b.Error))
 	})
+	return counts
 }

@@ -64,6 +64,7 @@ func (l *Letters) NewRedrives(ctx context.Context, q RedriveRequest) (redrives [
 	if err != nil {
 		return nil, problems, err
 	}
+	redrives = []RedriveStatus{}
 	for target, n := range found {
 		if err := l.redrivable(target, q.AllowOldVersions); err != nil {
 			return nil, problems, err

@@ -71,7 +71,7 @@ func StatusOf(ctx context.Context, cfg *config.Config, adm *kafka.Admin) (*Statu
 		s.add(&p)
 	}
 	if s.Members, err = readMembers(ctx, adm, cfg.Receipts.Topic); err != nil {
-		s.MembersUnknown = err.Error()
+		s.Members, s.MembersUnknown = []receipt.Member{}, err.Error()
 	}
 	return s, nil
 }

@@ -106,7 +106,7 @@ func printRedrives(c *cobra.Command, redrives []app.RedriveStatus, dryRun, asJSO
 	}
 	switch {
 	case asJSON:
-		if err := printJSON(c, map[string]any{"redrives": append([]app.RedriveStatus{}, redrives...), "dry_run": dryRun}); err != nil {
+		if err := printJSON(c, map[string]any{"redrives": redrives, "dry_run": dryRun}); err != nil {
 			return err
 		}
 	case len(redrives) == 0:

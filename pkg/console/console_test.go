@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -185,6 +186,28 @@ func TestChangesNothing(t *testing.T) {
 	var list letterList
 	r.get("/api/letters", &list)
 	require.Equal(t, 1, list.Count)
+}
+
+// A list without anything is a list.
+func TestEmptyLists(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	none, err := json.Marshal(newModel(r.cfg, r.console.adm, discard).last)
+	require.NoError(t, err)
+	answers := map[string]string{"the first snapshot": string(none)}
+	for _, call := range []string{
+		"GET /api/history", "GET /api/status", "GET /api/letters", "GET /api/commands", "GET /api/policy?key=P-1",
+		`POST /api/redrive {"target": "ledger", "dry_run": true}`, `POST /api/discard {"ids": ["none"], "reason": "x"}`,
+	} {
+		method, path, _ := strings.Cut(call, " ")
+		path, body, _ := strings.Cut(path, " ")
+		var answer json.RawMessage
+		r.ask(boss, method, path, body, &answer)
+		answers[call] = string(answer)
+	}
+	for call, answer := range answers {
+		require.NotContains(t, answer, "null", call)
+	}
 }
 
 func TestWhatIsShown(t *testing.T) {

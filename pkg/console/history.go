@@ -41,7 +41,7 @@ func (h *history) add(s *Snapshot) {
 }
 
 // clone can be read while h grows: samples never change.
-func (h *history) clone() history { return slices.Clone(*h) }
+func (h *history) clone() history { return append(history{}, *h...) }
 
 // rates are how fast members settle deliveries, from two records of each.
 type rates map[string]*memberRate

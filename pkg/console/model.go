@@ -90,7 +90,7 @@ type model struct {
 func newModel(cfg *config.Config, adm *kafka.Admin, log *slog.Logger) *model {
 	return &model{
 		cfg: cfg, adm: adm, log: log, tally: app.NewLetterTally(cfg, adm), now: time.Now, rates: rates{},
-		last: Snapshot{Group: cfg.Kafka.Group, Targets: []Target{}}, changed: make(chan struct{}),
+		last: Snapshot{Group: cfg.Kafka.Group, Targets: []Target{}, Members: []receipt.Member{}, Lanes: []Lane{}}, changed: make(chan struct{}),
 	}
 }
 
