@@ -139,6 +139,9 @@ func TestTargets(t *testing.T) {
 	require.Len(t, before, 2)
 	require.Equal(t, []any{"caseApi", false, "ledger", true},
 		[]any{before[0].Target, before[0].Configured, before[1].Target, before[1].Configured})
+	untold := p.config("control: {topic: none}\n" + strings.Replace(targets, "caseApi", "newApi", 1))
+	_, err = ForgetTarget(t.Context(), untold, "caseApi", discard)
+	require.Error(t, err, "nobody would know who did it")
 	n, err := ForgetTarget(t.Context(), renamed, "caseApi", discard)
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
@@ -152,6 +155,9 @@ func TestTargets(t *testing.T) {
 	n, err = ForgetTarget(t.Context(), renamed, "caseApi", discard)
 	require.NoError(t, err)
 	require.Zero(t, n)
+	again, err := ReadCommands(t.Context(), renamed, discard)
+	require.NoError(t, err)
+	require.Equal(t, told.Done, again.Done, "nothing was done, and nothing is told")
 }
 
 func TestProduceNamesTheBadLine(t *testing.T) {

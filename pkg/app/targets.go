@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -91,9 +92,13 @@ func ForgetTarget(ctx context.Context, cfg *config.Config, target string, log *s
 		return 0, err
 	}
 	defer adm.Close()
+	done := &control.Done{ID: NewCommandID(), What: control.DoneForget, Target: target, Origin: Origin("")}
+	if err := give(ctx, cfg, adm, done); err != nil {
+		return 0, fmt.Errorf("forget target %s: %w", target, err)
+	}
 	n, err := adm.Forget(ctx, target)
-	if err == nil && n > 0 {
-		err = give(ctx, cfg, adm, &control.Done{ID: NewCommandID(), What: control.DoneForget, Target: target, Origin: Origin("")})
+	if err == nil && n == 0 || errors.Is(err, kafka.ErrMembers) { // nothing was done
+		err = errors.Join(err, adm.Withdraw(ctx, cfg.Control.Topic, done))
 	}
 	if err != nil {
 		return n, fmt.Errorf("forget target %s: %w", target, err)
