@@ -76,7 +76,9 @@ second signal cuts this short; what was in flight is then pushed again later.`,
 
 // limitHeap has Go collect garbage more often rather than take more than `memory`, less
 // what it does not count, and what attempts in flight need beside: too close to what is in
-// use, the limit would cost more CPU than the pushes. GOMEMLIMIT wins.
+// use, the limit would cost more CPU than the pushes. A GOMEMLIMIT that is lower stays.
+// Well below the limit Go collects less often than it would by itself: while there is
+// little to do, what is in use is little too, and to collect it disturbs the pushes.
 func limitHeap(cfg *config.Config) {
 	const (
 		program = 24 << 20 // of the binary in memory, roughly
@@ -87,7 +89,8 @@ func limitHeap(cfg *config.Config) {
 	for _, t := range cfg.Targets {
 		limit += attempt * int64(t.Concurrency)
 	}
-	if _, given := os.LookupEnv("GOMEMLIMIT"); !given {
-		debug.SetMemoryLimit(limit)
+	debug.SetMemoryLimit(min(limit, debug.SetMemoryLimit(-1)))
+	if _, given := os.LookupEnv("GOGC"); !given {
+		debug.SetGCPercent(400)
 	}
 }
