@@ -60,7 +60,7 @@ func TestClickHouseFit(t *testing.T) {
 		{v: nested, columnType: "Nullable(String)", want: `{"no":1,"text":"open"}`},
 		{v: []byte{0xff, 0}, columnType: "String", want: "\xff\x00"},
 	} {
-		got, err := (*clickHouse)(nil).fit(c.v, c.columnType)
+		got, err := fitterOf((*clickHouse)(nil), c.columnType)(c.v)
 		if c.err != "" {
 			require.EqualError(t, err, c.err)
 			continue

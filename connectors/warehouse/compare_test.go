@@ -84,7 +84,7 @@ func TestPanicBelowTheConnectorIsItsError(t *testing.T) {
 	}))
 	s, err := w.open(t.Context())
 	require.NoError(t, err)
-	w.session.Store(&session{engine: brittle{s.engine}, dsn: s.dsn, types: s.types})
+	w.session.Store(&session{engine: brittle{s.engine}, dsn: s.dsn, types: s.types, fitters: s.fitters})
 	d := upsert(&event.Object{Names: []string{"title", "version"}, Values: []any{"a", int64(1)}})
 	require.NoError(t, w.Prepare(d))
 	_, err = w.Push(t.Context(), d)

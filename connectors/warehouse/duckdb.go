@@ -8,11 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/duckdb/duckdb-go/v2"
+	"github.com/shopspring/decimal"
 
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
@@ -142,41 +142,28 @@ var sameTypes = map[string]string{
 
 var decimalType = regexp.MustCompile(`^DECIMAL\((\d+),(\d+)\)$`)
 
-// fit refuses what DuckDB would round, and what is out of a column's range.
-func (*duckDB) fit(v any, columnType string) (any, error) {
-	fitted, err := fitDuckDB(v, columnType)
-	if err != nil {
-		return nil, fmt.Errorf("write as %s: %w", columnType, err)
-	}
-	return fitted, nil
-}
-
-func fitDuckDB(v any, columnType string) (any, error) {
-	if v == nil {
-		return nil, nil
-	}
+// fitter refuses what DuckDB would round, and what is out of a column's range.
+func (*duckDB) fitter(columnType string) fitter {
 	if name, ok := sameTypes[columnType]; ok {
-		return fitNamed(v, name, nil)
+		return clickHouseFitter(name, nil)
 	}
 	if m := decimalType.FindStringSubmatch(columnType); m != nil {
-		d, err := fitDecimal(v, m[1:])
-		if err != nil {
-			return nil, err
+		precision, scale := digits(m[1:])
+		fit := decimals(precision, scale)
+		return func(v any) (any, error) {
+			fitted, err := fit(v)
+			d, _ := fitted.(decimal.Decimal)
+			//nolint:gosec // two digits each
+			return duckdb.Decimal{Width: uint8(precision), Scale: uint8(scale), Value: d.Shift(scale).BigInt()}, err
 		}
-		width, _ := strconv.ParseUint(m[1], 10, 8) // digits, by the pattern
-		scale, _ := strconv.ParseUint(m[2], 10, 8)
-		return duckdb.Decimal{Width: uint8(width), Scale: uint8(scale), Value: d.Shift(int32(scale)).BigInt()}, nil
 	}
 	switch {
 	case columnType == "DATE", strings.HasPrefix(columnType, "TIMESTAMP"):
-		return fitTime(v, time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))
+		return times(time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))
 	case columnType == "BLOB":
-		if b, ok := v.([]byte); ok {
-			return b, nil
-		}
-		return nil, errKind(v)
+		return only[[]byte]
 	}
-	return text(v)
+	return fitText
 }
 
 // classifyDuckDB gives an error its class by the driver's type of it.

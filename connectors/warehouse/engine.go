@@ -25,9 +25,8 @@ type engine interface {
 	// columns returns the types of the table's columns by name, in the engine's own
 	// words; none if there is no such table.
 	columns(ctx context.Context, name string) (map[string]string, error)
-	// fit turns a value of an event into the driver's, for a column of the given
-	// type. It refuses what the column cannot hold.
-	fit(v any, columnType string) (any, error)
+	// fitter makes the values of columns of the given type, in the engine's own words.
+	fitter(columnType string) fitter
 	// insert appends rows of fitted values in the order of t's columns.
 	insert(ctx context.Context, t *table, rows [][]any) error
 	// query calls each for every row of a query; the values are the driver's.

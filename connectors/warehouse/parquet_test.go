@@ -152,7 +152,7 @@ func TestParquetFit(t *testing.T) {
 		{&event.Type{Kind: event.Array}, []any{int64(1), "two"}, `[1,"two"]`},
 		{nil, "Weekend Inspections", "Weekend Inspections"},
 	} {
-		v, err := (&parquetFiles{}).fit(c.v, parquetType(c.typ))
+		v, err := fitterOf((*parquetFiles)(nil), parquetType(c.typ))(c.v)
 		if err != nil {
 			require.EqualError(t, err, c.want)
 			continue

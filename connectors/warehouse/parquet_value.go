@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/shopspring/decimal"
 
 	"github.com/hms-sme/policysync/pkg/event"
 )
@@ -108,85 +109,65 @@ func decimalBytes(precision int) int {
 	return int(math.Ceil((float64(precision)*math.Log2(10) + 1) / 8))
 }
 
-// fit makes the value of a column; nil is null.
-func (*parquetFiles) fit(v any, columnType string) (any, error) {
-	if v == nil {
-		return parquet.NullValue(), nil
-	}
-	fitted, err := fitParquet(v, columnType)
-	if err != nil {
-		return nil, fmt.Errorf("write as %s: %w", columnType, err)
-	}
-	return fitted, nil
-}
-
-func fitParquet(v any, columnType string) (value parquet.Value, err error) {
+// fitter makes the value of a column.
+func (*parquetFiles) fitter(columnType string) fitter {
 	switch columnType {
 	case parquetBoolean:
-		if b, ok := v.(bool); ok {
-			return parquet.BooleanValue(b), nil
-		}
-		return value, errKind(v)
+		return as(only[bool], parquet.BooleanValue)
 	case parquetInt32:
-		n, err := fitInteger(v, "Int32")
-		i, _ := n.(int32)
-		return parquet.Int32Value(i), err
+		return as(integers[int32](math.MinInt32, math.MaxInt32), parquet.Int32Value)
 	case parquetInt64:
-		n, err := fitInteger(v, "Int64")
-		i, _ := n.(int64)
-		return parquet.Int64Value(i), err
+		return as(integers[int64](math.MinInt64, math.MaxInt64), parquet.Int64Value)
 	case parquetFloat:
-		n, err := fitFloat(v, "Float32")
-		f, _ := n.(float32)
-		return parquet.FloatValue(f), err
+		return as(floats[float32], parquet.FloatValue)
 	case parquetDouble:
-		n, err := fitFloat(v, "Float64")
-		f, _ := n.(float64)
-		return parquet.DoubleValue(f), err
+		return as(floats[float64], parquet.DoubleValue)
 	case parquetBytes:
-		if b, ok := v.([]byte); ok {
-			return parquet.ByteArrayValue(b), nil
-		}
-		return value, errKind(v)
+		return as(only[[]byte], parquet.ByteArrayValue)
 	case parquetDate:
-		if d, ok := v.(event.Date); ok {
-			return parquet.Int32Value(int32(d)), nil
-		}
-		return value, errKind(v)
-	case parquetMicros, localMicros, parquetNanos, localNanos:
-		return fitParquetTime(v, columnType)
+		return as(only[event.Date], func(d event.Date) parquet.Value { return parquet.Int32Value(int32(d)) })
+	case parquetMicros, localMicros:
+		return as(only[time.Time], func(t time.Time) parquet.Value { return parquet.Int64Value(t.UnixMicro()) })
+	case parquetNanos, localNanos:
+		return as(fitNanos, parquet.Int64Value)
 	}
 	if precision, scale, ok := decimalOf(columnType); ok {
-		return fitParquetDecimal(v, precision, scale)
+		size := decimalBytes(precision)
+		return as(decimals(int32(precision), int32(scale)), func(d decimal.Decimal) parquet.Value {
+			return parquetNumber(d.Shift(int32(scale)).BigInt(), size)
+		})
 	}
-	s, err := text(v)
-	return parquet.ByteArrayValue([]byte(s)), err
+	return as(fitText, func(s string) parquet.Value { return parquet.ByteArrayValue([]byte(s)) })
 }
 
-func fitParquetTime(v any, columnType string) (value parquet.Value, err error) {
+// as makes Parquet's values of what fit returns.
+func as[T any](fit fitter, value func(T) parquet.Value) fitter {
+	return func(v any) (any, error) {
+		fitted, err := fit(v)
+		if err != nil {
+			return nil, err
+		}
+		t, _ := fitted.(T)
+		return value(t), nil
+	}
+}
+
+func fitNanos(v any) (any, error) {
 	t, ok := v.(time.Time)
 	if !ok {
-		return value, errKind(v)
-	}
-	if columnType == parquetMicros || columnType == localMicros {
-		return parquet.Int64Value(t.UnixMicro()), nil
+		return nil, errKind(v)
 	}
 	if first, last := time.Unix(0, math.MinInt64), time.Unix(0, math.MaxInt64); t.Before(first) || t.After(last) {
-		return value, errRange(t.UTC().Format(time.RFC3339Nano))
+		return nil, errRange(t.UTC().Format(time.RFC3339Nano))
 	}
-	return parquet.Int64Value(t.UnixNano()), nil
+	return t.UnixNano(), nil
 }
 
-// fitParquetDecimal writes the unscaled number as two's complement, big end first.
-func fitParquetDecimal(v any, precision, scale int) (value parquet.Value, err error) {
-	d, err := fitDecimal(v, []string{fmt.Sprint(precision), fmt.Sprint(scale)})
-	if err != nil {
-		return value, err
+// parquetNumber writes n as two's complement of a size in bytes, big end first. It may
+// change n.
+func parquetNumber(n *big.Int, size int) parquet.Value {
+	if n.Sign() < 0 {
+		n.Add(n, new(big.Int).Lsh(big.NewInt(1), uint(8*size)))
 	}
-	unscaled := d.Shift(int32(scale)).BigInt()
-	size := decimalBytes(precision)
-	if unscaled.Sign() < 0 {
-		unscaled.Add(unscaled, new(big.Int).Lsh(big.NewInt(1), uint(8*size)))
-	}
-	return parquet.FixedLenByteArrayValue(unscaled.FillBytes(make([]byte, size))), nil
+	return parquet.FixedLenByteArrayValue(n.FillBytes(make([]byte, size)))
 }

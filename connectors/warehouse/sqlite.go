@@ -50,15 +50,17 @@ func sqliteType(t *event.Type) string {
 	return "TEXT"
 }
 
-// fit keeps numbers and bytes, and writes all else as text.
-func (*sqliteEngine) fit(v any, _ string) (any, error) {
-	switch v := v.(type) {
-	case nil, int64, float64, bool, []byte:
-		return v, nil
-	case time.Time:
-		return v.UTC().Format(timestampText), nil
+// fitter keeps numbers and bytes, and writes all else as text.
+func (*sqliteEngine) fitter(string) fitter {
+	return func(v any) (any, error) {
+		switch v := v.(type) {
+		case int64, float64, bool, []byte:
+			return v, nil
+		case time.Time:
+			return v.UTC().Format(timestampText), nil
+		}
+		return fitText(v)
 	}
-	return text(v)
 }
 
 // classifySQLite gives an error its class by its primary result code

@@ -65,7 +65,8 @@ type session struct {
 	engine engine
 	dsn    string
 	// types are the engine's own types of the table's columns, in their order.
-	types []string
+	types   []string
+	fitters []fitter
 }
 
 // New makes the connector. It does not connect: the first attempt does.
@@ -275,7 +276,11 @@ func (w *Warehouse) openWith(ctx context.Context, dsn string, ask func(context.C
 	if err != nil {
 		return nil, fmt.Errorf("open table %s: %w", w.table.name, err)
 	}
-	return &session{engine: e, dsn: dsn, types: types}, nil
+	s := &session{engine: e, dsn: dsn, types: types, fitters: make([]fitter, len(types))}
+	for i, columnType := range types {
+		s.fitters[i] = fitterOf(e, columnType)
+	}
+	return s, nil
 }
 
 // settle makes the table and its columns where that is wanted, and returns their
@@ -321,7 +326,7 @@ func (s *session) fit(t *table, document any, ingested time.Time) ([]any, error)
 			v = row.Values[i]
 		}
 		var err error
-		if values[i], err = s.engine.fit(v, s.types[i]); err != nil {
+		if values[i], err = s.fitters[i](v); err != nil {
 			return nil, fmt.Errorf("column %q: %w", c.name, err)
 		}
 	}
