@@ -144,15 +144,27 @@ func rawText(n ast.Node) (string, bool) {
 
 func (d *decoder) wrongKind(n ast.Node, want, path string) {
 	have := "a value"
-	switch n.(type) {
+	switch n := n.(type) {
 	case *ast.MappingNode:
-		have = "a mapping"
+		if have = "a mapping"; glued(n) {
+			have += ": inside { } a text with a colon needs quotes"
+		}
 	case *ast.SequenceNode:
 		have = "a list"
 	case *ast.NullNode:
 		have = "nothing"
 	}
 	d.rejectf(d.src.place(n, path), "want %s, have %s", want, have)
+}
+
+// glued reports whether a mapping is rather a text such as host:9092, which the parser
+// takes for one inside braces.
+func glued(m *ast.MappingNode) bool {
+	if len(m.Values) != 1 || isNull(m.Values[0].Value) {
+		return false
+	}
+	colon, value := m.Values[0].Start.Position, m.Values[0].Value.GetToken().Position
+	return colon.Line == value.Line && colon.Column+1 == value.Column
 }
 
 func isNull(n ast.Node) bool {
