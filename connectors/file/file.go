@@ -78,7 +78,7 @@ func (c *Connector) Prepare(d *connector.Delivery) error {
 		}
 		line.Add("document", document)
 	}
-	text, err := event.AppendJSON(nil, line)
+	text, err := event.JSON(line)
 	if err != nil {
 		return fmt.Errorf("write line: %w", err)
 	}

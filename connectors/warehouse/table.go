@@ -101,11 +101,11 @@ func (t *table) row(d *connector.Delivery) (*event.Object, error) {
 	case d.Op == connector.Delete:
 		values = append(values, make([]any, len(t.names)-len(values))...)
 	case t.tree == nil:
-		document, err := event.AppendJSON(nil, e.Value)
+		document, err := event.JSONText(e.Value)
 		if err != nil {
 			return nil, fmt.Errorf("write event: %w", err)
 		}
-		values = append(values, string(document))
+		values = append(values, document)
 	default:
 		for _, f := range t.tree.Fields {
 			v, err := f.Tree.Eval(connector.Scope{Event: e})
@@ -162,8 +162,7 @@ func text(v any) (string, error) {
 	case []byte:
 		return string(v), nil
 	case []any, map[string]any, *event.Object:
-		b, err := event.AppendJSON(nil, v)
-		return string(b), err
+		return event.JSONText(v)
 	}
 	return event.Text(v)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -68,8 +69,13 @@ func (d Decimal) String() string {
 	if d.Scale <= 0 {
 		return d.Unscaled.String()
 	}
-	den := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(d.Scale)), nil)
-	return new(big.Rat).SetFrac(d.Unscaled, den).FloatString(d.Scale)
+	sign, digits := "", d.Unscaled.String()
+	if digits[0] == '-' {
+		sign, digits = "-", digits[1:]
+	}
+	digits = strings.Repeat("0", max(0, d.Scale+1-len(digits))) + digits
+	point := len(digits) - d.Scale
+	return sign + digits[:point] + "." + digits[point:]
 }
 
 // Text prints a scalar as plain text: as in JSON, without the quotes. It refuses
