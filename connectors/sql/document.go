@@ -33,7 +33,7 @@ type row struct {
 // MarshalJSON prints the rows by table, or the parameters.
 func (d *document) MarshalJSON() ([]byte, error) {
 	if d.parameters != nil {
-		return event.AppendJSON(nil, d.parameters)
+		return event.JSON(d.parameters)
 	}
 	if d.rows == nil {
 		return []byte("null"), nil
@@ -49,7 +49,7 @@ func (d *document) MarshalJSON() ([]byte, error) {
 		}
 		o.Add(t.name, list)
 	}
-	return event.AppendJSON(nil, o)
+	return event.JSON(o)
 }
 
 // documentOf returns what Prepare left in the delivery.
@@ -63,24 +63,32 @@ func documentOf(d *connector.Delivery) (*document, error) {
 
 var errNullKey = errors.New("a key column is null")
 
-// rowsOf evaluates the rows of one table for an upsert.
+// rowsOf evaluates the rows of one table for an upsert, and what all of them have of
+// the key.
 func (t *table) rowsOf(d *connector.Delivery) ([]row, rowKey, error) {
 	scope := connector.Scope{Event: d.Event}
+	if t.each == nil {
+		r, err := t.row(scope, d.Version)
+		if err != nil {
+			return nil, nil, err
+		}
+		own := make(rowKey, len(t.own))
+		for _, i := range t.own {
+			own.set(t.columns[i], r.values[i])
+		}
+		return []row{r}, own, nil
+	}
 	own, err := t.ownKey(scope)
 	if err != nil {
 		return nil, nil, err
 	}
-	items := []any{nil}
-	if t.each != nil {
-		if items, err = t.items(scope); err != nil {
-			return nil, nil, err
-		}
+	items, err := t.items(scope)
+	if err != nil {
+		return nil, nil, err
 	}
 	rows, seen := make([]row, 0, len(items)), make(map[string]bool, len(items))
 	for _, item := range items {
-		if t.each != nil {
-			scope.Locals = map[string]any{t.as: item}
-		}
+		scope.Locals = map[string]any{t.as: item}
 		r, err := t.row(scope, d.Version)
 		if err != nil {
 			return nil, nil, err
@@ -126,8 +134,8 @@ func (t *table) row(scope connector.Scope, version connector.Version) (row, erro
 			return r, fmt.Errorf("%w: %q", errNullKey, t.columns[k])
 		}
 	}
-	text, err := event.AppendJSON(nil, key)
-	r.key = string(text)
+	var err error
+	r.key, err = event.JSONText(key)
 	return r, err
 }
 

@@ -61,10 +61,17 @@ func (g *guard) place(doc *document, prior rowKeys) (err error) {
 		return nil
 	}
 	g.rows = doc.keysText
-	keys := maps.Clone(prior)
-	maps.DeleteFunc(keys, func(table string, _ rowKey) bool { _, has := doc.keys[table]; return has })
-	if len(keys) > 0 {
-		maps.Copy(keys, doc.keys)
+	var keys rowKeys
+	for table, key := range prior {
+		if _, has := doc.keys[table]; has {
+			continue
+		}
+		if keys == nil {
+			keys = maps.Clone(doc.keys)
+		}
+		keys[table] = key
+	}
+	if keys != nil {
 		g.rows, err = keys.text()
 	}
 	return err

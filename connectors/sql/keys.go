@@ -3,7 +3,6 @@ package sql
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/hms-sme/policysync/pkg/event"
@@ -36,7 +35,16 @@ func (k rowKey) argument(column string) any {
 }
 
 // columns returns the names of the columns, sorted.
-func (k rowKey) columns() []string { return slices.Sorted(maps.Keys(k)) }
+func (k rowKey) columns() []string { return sortedNames(k) }
+
+func sortedNames[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
 
 // text is the same for equal keys only, and orders them.
 func (k rowKey) text() string { return fmt.Sprintf("%#v", k) }
@@ -44,19 +52,22 @@ func (k rowKey) text() string { return fmt.Sprintf("%#v", k) }
 // text is the JSON of the keys, the same for equal keys only. It tells bytes from
 // text, as {"base64": "…"}, and 2.0 from 2.
 func (k rowKeys) text() (string, error) {
-	tables := make(map[string]any, len(k))
-	for table, key := range k {
-		fields := make(map[string]any, len(key))
-		for column, v := range key {
-			if b, ok := v.(blob); ok {
-				v = &event.Object{Names: []string{"base64"}, Values: []any{[]byte(b)}}
+	tables := event.Object{Names: sortedNames(k), Values: make([]any, len(k))}
+	for i, table := range tables.Names {
+		key := event.Object{Names: k[table].columns(), Values: make([]any, len(k[table]))}
+		for j, column := range key.Names {
+			if key.Values[j] = k[table][column]; isBlob(key.Values[j]) {
+				key.Values[j] = &event.Object{Names: []string{"base64"}, Values: []any{k[table].argument(column)}}
 			}
-			fields[column] = v
 		}
-		tables[table] = fields
+		tables.Values[i] = &key
 	}
-	text, err := event.AppendJSON(nil, tables)
-	return string(text), err
+	return event.JSONText(&tables)
+}
+
+func isBlob(v any) bool {
+	_, is := v.(blob)
+	return is
 }
 
 // UnmarshalJSON reads what [rowKeys.text] wrote.

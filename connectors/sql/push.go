@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"slices"
 
@@ -81,14 +80,17 @@ func admit(held map[string]guard, ds []*connector.Delivery) (
 	receipts []connector.Receipt, admitted []admission, changed map[string]guard, err error,
 ) {
 	receipts = make([]connector.Receipt, len(ds))
-	now, changed := maps.Clone(held), make(map[string]guard, len(ds))
+	admitted, changed = make([]admission, 0, len(ds)), make(map[string]guard, len(ds))
 	for i, d := range ds {
 		doc, err := documentOf(d)
 		if err != nil {
 			return nil, nil, nil, err
 		}
 		next := guardOf(d)
-		before, known := now[d.Key]
+		before, known := changed[d.Key]
+		if !known {
+			before, known = held[d.Key]
+		}
 		if known && !before.admits(next) {
 			receipts[i].Stale = true
 			continue
@@ -101,7 +103,7 @@ func admit(held map[string]guard, ds []*connector.Delivery) (
 			return nil, nil, nil, err
 		}
 		admitted = append(admitted, admission{delivery: d, document: doc, prior: prior})
-		now[d.Key], changed[d.Key] = next, next
+		changed[d.Key] = next
 	}
 	return receipts, admitted, changed, nil
 }

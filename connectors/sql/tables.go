@@ -228,40 +228,41 @@ type pendingRow struct {
 // index i of their documents, such that it ends as if they were applied one by one.
 func (t *table) fold(i int, admitted []admission) tableChange {
 	removals := map[string]removal{}
-	pending := map[string][]pendingRow{} // by policy key
+	var pending []pendingRow
+	gone := map[string]int{} // by policy key, up to which delivery its rows went again
 	for order, a := range admitted {
 		before, had := a.prior[t.name]
 		after, has := a.document.keys[t.name]
-		gone := a.delivery.Op == connector.Delete
-		if !gone && !has {
+		deletes := a.delivery.Op == connector.Delete
+		if !deletes && !has {
 			continue // not an event of this table
 		}
-		if had && (gone || !maps.Equal(before, after)) {
+		if had && (deletes || !maps.Equal(before, after)) {
 			removals[before.text()] = removal{before, a.delivery.Event.Timestamp}
-			delete(pending, a.delivery.Key)
+			gone[a.delivery.Key] = order
 		}
-		if has && (gone || t.replace) {
+		if has && (deletes || t.replace) {
 			removals[after.text()] = removal{after, a.delivery.Event.Timestamp}
-			delete(pending, a.delivery.Key)
+			gone[a.delivery.Key] = order
 		}
-		if gone {
+		if deletes {
 			continue
 		}
 		for _, r := range a.document.rows[i] {
-			pending[a.delivery.Key] = append(pending[a.delivery.Key], pendingRow{r, order})
+			pending = append(pending, pendingRow{r, order})
 		}
 	}
+	pending = slices.DeleteFunc(pending, func(r pendingRow) bool { return r.order < gone[admitted[r.order].delivery.Key] })
 	// Both go in the order of their keys, so that two transactions never wait for
 	// each other, and a row is written once: PostgreSQL refuses to touch it twice.
 	var change tableChange
 	for _, text := range slices.Sorted(maps.Keys(removals)) {
 		change.removals = append(change.removals, removals[text])
 	}
-	rows := slices.Concat(slices.Collect(maps.Values(pending))...)
-	slices.SortFunc(rows, func(a, b pendingRow) int {
+	slices.SortFunc(pending, func(a, b pendingRow) int {
 		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(b.order, a.order))
 	})
-	for _, r := range slices.CompactFunc(rows, func(a, b pendingRow) bool { return a.key == b.key }) {
+	for _, r := range slices.CompactFunc(pending, func(a, b pendingRow) bool { return a.key == b.key }) {
 		change.upserts = append(change.upserts, r.values)
 	}
 	return change
