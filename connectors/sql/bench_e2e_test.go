@@ -83,7 +83,8 @@ func measure(t *testing.T, dsn connector.Secret, db *sql.DB, size int) {
 			for i := range ds {
 				id := fmt.Sprintf("P-%06d", from+i)
 				ds[i] = prepared(t, c, change{key: id, version: int64(version), offset: int64(version*policies + from + i), fields: object(
-					"id", id, "title", fmt.Sprint("Weekend Inspections of round ", version), "status", "active", "at", time.UnixMicro(1_790_000_000_123_456), "fee", "12.30",
+					"id", id, "title", fmt.Sprintf("Weekend Inspections %d of round %d", i, version), "status", "active",
+					"at", time.UnixMicro(1_790_000_000_123_456+int64(i)), "fee", fmt.Sprintf("%d.30", i),
 				)})
 			}
 			for i := range contestants { // by turns, so that all meet the same neighbours on the machine

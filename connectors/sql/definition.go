@@ -38,7 +38,11 @@ func (t *table) definition() string {
 		}
 		w.text(", ")
 	}
-	return w.text("PRIMARY KEY (" + quoteAll(t.dialect, t.keyColumns()) + "))" + t.dialect.traits().tableOptions).sql()
+	w.text("PRIMARY KEY (" + quoteAll(t.dialect, t.keyColumns()) + "))" + t.dialect.traits().tableOptions)
+	if t.exact {
+		w.text(t.dialect.traits().guardOptions)
+	}
+	return w.sql()
 }
 
 // missing is the fault of a table that lacks the ith column.

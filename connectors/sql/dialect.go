@@ -69,8 +69,8 @@ type traits struct {
 	// changeType is what ALTER TABLE does to change a column's type, with verbs for
 	// the column and the type; empty if it can't.
 	changeType string
-	// tableOptions ends a CREATE TABLE.
-	tableOptions string
+	// tableOptions ends a CREATE TABLE, and guardOptions that of the guards besides.
+	tableOptions, guardOptions string
 }
 
 // errDSN does not wrap what the parsers say: they quote parts of the password.
@@ -98,8 +98,7 @@ func parseDSN(dsn string) (*url.URL, dialect, error) {
 func argument(d dialect, v any) (any, error) {
 	switch v := v.(type) {
 	case []any, map[string]any, *event.Object:
-		text, err := event.AppendJSON(nil, v)
-		return string(text), err
+		return event.JSONText(v)
 	case event.Date, event.Decimal:
 		return fmt.Sprint(v), nil
 	case time.Duration:
