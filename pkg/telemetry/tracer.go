@@ -21,7 +21,8 @@ import (
 type Tracer struct {
 	tracer trace.Tracer
 	group  string
-	// off: no exporter is set. Then only the context of others' traces is passed on.
+	// off: no exporter is set. Then the context of others' traces is passed on as it is:
+	// its span is the one of all that is started in it.
 	off bool
 }
 
@@ -30,11 +31,6 @@ type Tracer struct {
 func NewTracer(p trace.TracerProvider, group string) *Tracer {
 	_, off := p.(noop.TracerProvider)
 	return &Tracer{tracer: p.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)), group: group, off: off}
-}
-
-// skips reports whether a span in ctx would be nothing to anybody.
-func (t *Tracer) skips(ctx context.Context) bool {
-	return t.off && !trace.SpanContextFromContext(ctx).IsValid()
 }
 
 // WithSpan returns ctx with the span in it, which is ctx itself if there is no trace.
@@ -49,10 +45,12 @@ func WithSpan(ctx context.Context, span trace.Span) context.Context {
 // parent is the span that the record's traceparent header names (W3C Trace
 // Context).
 func (t *Tracer) StartProcess(ctx context.Context, r *event.Record) (context.Context, trace.Span) {
-	if t.off && len(r.Headers) == 0 {
+	if len(r.Headers) > 0 {
+		ctx = propagation.TraceContext{}.Extract(ctx, recordCarrier{r})
+	}
+	if t.off {
 		return ctx, trace.SpanFromContext(ctx)
 	}
-	ctx = propagation.TraceContext{}.Extract(ctx, recordCarrier{r})
 	ctx, span := t.tracer.Start(ctx, spanProcess+r.Topic, trace.WithSpanKind(trace.SpanKindConsumer))
 	if span.IsRecording() {
 		span.SetAttributes(
@@ -77,7 +75,7 @@ func (t *Tracer) StartProcess(ctx context.Context, r *event.Record) (context.Con
 // StartDelivery starts the span of one event for one target, a child of ctx's.
 // It lasts until the delivery settles.
 func (t *Tracer) StartDelivery(ctx context.Context, ev *event.Event, target, connector string) (context.Context, trace.Span) {
-	if t.skips(ctx) {
+	if t.off {
 		return ctx, trace.SpanFromContext(ctx)
 	}
 	ctx, span := t.tracer.Start(ctx, spanDeliver+target)
@@ -99,7 +97,7 @@ func (t *Tracer) StartDelivery(ctx context.Context, ev *event.Event, target, con
 // StartAttempt starts the span of the n-th attempt at the delivery whose span ctx
 // holds. A batch's attempt is under its first delivery and links the others.
 func (t *Tracer) StartAttempt(ctx context.Context, n int, others []trace.Link) (context.Context, trace.Span) {
-	if t.skips(ctx) {
+	if t.off {
 		return ctx, trace.SpanFromContext(ctx)
 	}
 	var options []trace.SpanStartOption

@@ -128,6 +128,20 @@ func TestTraceIsPassedOn(t *testing.T) {
 	}
 }
 
+// Without an exporter another's trace costs a delivery nothing. AllocsPerRun can't run in parallel.
+func TestTraceOfOthersIsFree(t *testing.T) {
+	tracer := telemetry.NewTracer(noop.NewTracerProvider(), "sync")
+	ev := &event.Event{Record: &event.Record{Headers: []event.Header{
+		{Key: "traceparent", Value: []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")},
+	}}}
+	ctx, _ := tracer.StartProcess(t.Context(), ev.Record)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		inside, _ := tracer.StartDelivery(ctx, ev, "target", "http")
+		_, attempt := tracer.StartAttempt(inside, 1, nil)
+		attempt.End()
+	}))
+}
+
 func TestForeignTraceparentStartsItsOwnTrace(t *testing.T) {
 	t.Parallel()
 	for _, header := range []string{"", "00", "\x00\xff", "00-00000000000000000000000000000000-b7ad6b7169203331-01"} {
