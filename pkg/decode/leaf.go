@@ -105,42 +105,54 @@ func number(v any) float64 {
 
 const day = 24 * time.Hour
 
+// logical is what the number or the bytes of a reader's type mean, nil for themselves.
 func logical(t *event.Type) convert {
+	if mean := logicalInt(t); mean != nil {
+		return func(v any) (any, error) { return mean(as[int64](v)) }
+	}
+	if mean := logicalBytes(t); mean != nil {
+		return func(v any) (any, error) { return mean(as[[]byte](v)) }
+	}
+	return nil
+}
+
+func logicalInt(t *event.Type) func(int64) (any, error) {
 	switch t.Logical {
 	case event.LogicalDate:
-		return func(v any) (any, error) { return event.Date(as[int64](v)), nil }
+		return func(n int64) (any, error) { return event.Date(n), nil }
 	case event.LogicalTimeMillis:
 		return timeOfDay(time.Millisecond)
 	case event.LogicalTimeMicros:
 		return timeOfDay(time.Microsecond)
 	case event.LogicalTimestampMillis, event.LogicalLocalMillis:
-		return func(v any) (any, error) { return time.UnixMilli(as[int64](v)).UTC(), nil }
+		return func(n int64) (any, error) { return time.UnixMilli(n).UTC(), nil }
 	case event.LogicalTimestampMicros, event.LogicalLocalMicros:
-		return func(v any) (any, error) { return time.UnixMicro(as[int64](v)).UTC(), nil }
+		return func(n int64) (any, error) { return time.UnixMicro(n).UTC(), nil }
 	case event.LogicalTimestampNanos, event.LogicalLocalNanos:
-		return func(v any) (any, error) { return time.Unix(0, as[int64](v)).UTC(), nil }
-	case event.LogicalDecimal:
-		return func(v any) (any, error) {
-			b := as[[]byte](v)
+		return func(n int64) (any, error) { return time.Unix(0, n).UTC(), nil }
+	}
+	return nil
+}
+
+func logicalBytes(t *event.Type) func([]byte) (any, error) {
+	switch {
+	case t.Logical == event.LogicalDecimal:
+		return func(b []byte) (any, error) {
 			if len(b) > t.Precision/2+8 { // a byte holds more than two digits; some writers pad
 				return nil, fmt.Errorf("%d bytes are too many for a decimal of %d digits", len(b), t.Precision)
 			}
 			return event.Decimal{Unscaled: signed(b), Scale: t.Scale}, nil
 		}
-	case event.LogicalUUID:
-		if t.Kind == event.Fixed {
-			return func(v any) (any, error) {
-				b := as[[]byte](v)
-				return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16]), nil
-			}
+	case t.Logical == event.LogicalUUID && t.Kind == event.Fixed:
+		return func(b []byte) (any, error) {
+			return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16]), nil
 		}
 	}
 	return nil
 }
 
-func timeOfDay(unit time.Duration) convert {
-	return func(v any) (any, error) {
-		n := as[int64](v)
+func timeOfDay(unit time.Duration) func(int64) (any, error) {
+	return func(n int64) (any, error) {
 		if n < 0 || n >= int64(day/unit) {
 			return nil, fmt.Errorf("%d × %s is no time of a day", n, unit)
 		}

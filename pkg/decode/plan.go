@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/hms-sme/policysync/pkg/event"
 )
@@ -115,10 +116,7 @@ func (p *planner) record(writer, reader *event.Type) (read, error) {
 }
 
 func (r *recordRead) read(in *input) (any, error) {
-	values := make([]any, len(r.plan.fields))
-	for i := range r.plan.fields {
-		values[i] = r.plan.fields[i].value
-	}
+	values := slices.Clone(r.plan.values)
 	for i := range r.steps {
 		s, from := &r.steps[i], in.at
 		for j, one := range s.reads {
@@ -189,11 +187,24 @@ func dict(item read) read {
 	}
 }
 
-// single reads a value without parts as the writer has it, and converts it.
+// single reads a value without parts. Numbers and bytes it makes into what they mean at
+// once; the rest it reads as the writer has it, and converts.
 func single(writer, reader *event.Type) (read, error) {
 	c, err := leaf(writer, reader)
 	if err != nil {
 		return nil, err
+	}
+	switch reader.Kind {
+	case event.Int, event.Long:
+		if mean := logicalInt(reader); mean != nil {
+			return func(in *input) (any, error) { return mean(in.long()) }, nil
+		}
+		return func(in *input) (any, error) { return in.long(), nil }, nil
+	case event.Float:
+		return func(in *input) (any, error) { return float64(float32(in.number(writer.Kind))), nil }, nil
+	case event.Double:
+		return func(in *input) (any, error) { return in.number(writer.Kind), nil }, nil
+	default:
 	}
 	var one func(*input) any
 	switch writer.Kind {
@@ -201,23 +212,13 @@ func single(writer, reader *event.Type) (read, error) {
 		one = func(*input) any { return nil }
 	case event.Boolean:
 		one = func(in *input) any { return in.take(1)[0] == 1 }
-	case event.Int:
-		one = func(in *input) any { return int32(in.long()) }
-		if reader.Kind == event.Int || reader.Kind == event.Long { // without an int32 in between
-			c, one = logical(reader), func(in *input) any { return in.long() }
-		}
-	case event.Long:
-		one = func(in *input) any { return in.long() }
-	case event.Float:
-		one = func(in *input) any { return math.Float32frombits(binary.LittleEndian.Uint32(in.take(4))) }
-	case event.Double:
-		one = func(in *input) any { return math.Float64frombits(binary.LittleEndian.Uint64(in.take(8))) }
-	case event.Bytes:
-		one = func(in *input) any { return in.take(int(in.long())) }
 	case event.String:
 		one = func(in *input) any { return in.string() }
-	case event.Fixed:
-		one = func(in *input) any { return in.take(writer.Size) }
+	case event.Bytes, event.Fixed:
+		if mean := logicalBytes(reader); mean != nil {
+			return func(in *input) (any, error) { return mean(in.bytes(writer)) }, nil
+		}
+		one = func(in *input) any { return in.bytes(writer) }
 	default:
 		return nil, fmt.Errorf("%s has parts", describe(writer))
 	}
@@ -225,6 +226,26 @@ func single(writer, reader *event.Type) (read, error) {
 		return func(in *input) (any, error) { return one(in), nil }, nil
 	}
 	return func(in *input) (any, error) { return c(one(in)) }, nil
+}
+
+// number reads one of any kind.
+func (in *input) number(written event.Kind) float64 {
+	switch written {
+	case event.Float:
+		return float64(math.Float32frombits(binary.LittleEndian.Uint32(in.take(4))))
+	case event.Double:
+		return math.Float64frombits(binary.LittleEndian.Uint64(in.take(8)))
+	default:
+		return float64(in.long())
+	}
+}
+
+// bytes reads bytes that are a part of the record's.
+func (in *input) bytes(written *event.Type) []byte {
+	if written.Kind == event.Fixed {
+		return in.take(written.Size)
+	}
+	return in.take(int(in.long()))
 }
 
 func (in *input) long() int64 {

@@ -44,6 +44,15 @@ func FuzzPlan(f *testing.F) {
 	f.Add(all, some, one) // its string has no branch
 	f.Add(all, some, bytes.Replace(one, []byte("\x02\x04hi\x02\x7d"), []byte("\x00\x02\x7d"), 1))
 	f.Add(schemas.PolicyEvent, schemas.PolicyEvent, []byte{0})
+	f.Add(`{"type":"record","name":"R","fields":[{"name":"a","type":"int"},{"name":"b","type":"long"},{"name":"c","type":"float"},
+		{"name":"d","type":{"type":"int","logicalType":"time-millis"}},{"name":"e","type":{"type":"long","logicalType":"time-micros"}},
+		{"name":"f","type":"long"},{"name":"g","type":{"type":"fixed","name":"U","size":16}},{"name":"h","type":"string"},{"name":"i","type":"bytes"}]}`,
+		`{"type":"record","name":"R","fields":[{"name":"a","type":"float"},{"name":"b","type":"double"},{"name":"c","type":"double"},
+		{"name":"d","type":{"type":"int","logicalType":"time-millis"}},{"name":"e","type":{"type":"long","logicalType":"time-micros"}},
+		{"name":"f","type":{"type":"long","logicalType":"timestamp-nanos"}},
+		{"name":"g","type":{"type":"fixed","name":"U","size":16,"logicalType":"uuid"}},
+		{"name":"h","type":{"type":"bytes","logicalType":"decimal","precision":4,"scale":1}},{"name":"i","type":"string"}]}`,
+		[]byte("\x02\x04"+"\x00\x00\xc0\x3f"+"\x06\x08\x0a"+"0123456789abcdef"+"\x02\x7d"+"\x02x"))
 	f.Add(`{"type":"record","name":"R","fields":[{"name":"x","type":{"type":"map","values":"null"}}]}`,
 		`{"type":"record","name":"R","fields":[]}`, []byte("\x04\x02k\x02j\x00"))
 	f.Fuzz(func(t *testing.T, writer, reader string, b []byte) {

@@ -131,22 +131,21 @@ func (r *resolver) writtenUnion(writer, reader *event.Type) (convert, error) {
 type recordPlan struct {
 	names  []string // shared by all objects
 	fields []fieldPlan
+	values []any // the defaults, nil where the writer has the field
 }
 
 type fieldPlan struct {
-	// source is the writer's name of the field; empty if value, the default, is used.
+	// source is the writer's name of the field; empty if its default is used.
 	source  string
 	convert convert
-	value   any
 }
 
 func (p *recordPlan) convert(v any) (any, error) {
 	m := as[map[string]any](v)
-	values := make([]any, len(p.fields))
+	values := slices.Clone(p.values)
 	for i := range p.fields {
 		f := &p.fields[i]
 		if f.source == "" {
-			values[i] = f.value
 			continue
 		}
 		x, err := f.convert.apply(m[f.source])
@@ -163,7 +162,8 @@ func (r *resolver) record(writer, reader *event.Type) (convert, error) {
 	if p := r.records[key]; p != nil {
 		return p.convert, nil
 	}
-	p := &recordPlan{names: make([]string, len(reader.Fields)), fields: make([]fieldPlan, len(reader.Fields))}
+	n := len(reader.Fields)
+	p := &recordPlan{names: make([]string, n), fields: make([]fieldPlan, n), values: make([]any, n)}
 	r.records[key] = p
 	sources := sources(writer, reader)
 	for i, f := range reader.Fields {
@@ -182,7 +182,7 @@ func (r *resolver) record(writer, reader *event.Type) (convert, error) {
 		}
 		r.defaults = append(r.defaults, func() error {
 			var err error
-			p.fields[i].value, err = r.value(f)
+			p.values[i], err = r.value(f)
 			return err
 		})
 	}
