@@ -19,8 +19,8 @@ type pending struct {
 	d     connector.Delivery
 	lane  *Lane
 	queue *keyQueue // of its key, once it is in the lane
-	span trace.Span
-	size int64
+	span  trace.Span
+	size  int64
 
 	again    *redelivery // not nil if the event had settled before
 	unrouted error       // why it is not known whether the target wants the event
