@@ -4,10 +4,14 @@ package e2e
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -75,11 +79,17 @@ func TestEachFailureDoesWhatItShould(t *testing.T) {
 	require.Equal(t, map[string]int{" garbage": 1, " unknown": 1, "api " + key(7): 2}, causes)
 }
 
-// freePort is an address that nobody listens on.
+// freePort is an address that nobody listens on. It lies below the ports that
+// the system gives to outgoing connections: one of those is soon taken again.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		require.NoError(t, err)
+		defer l.Close()
+		return l.Addr().String()
+	}
 }
