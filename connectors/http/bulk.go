@@ -138,6 +138,7 @@ func (b *bulk) PushBatch(ctx context.Context, ds []*connector.Delivery) []connec
 		deletes.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
+			defer connector.Recovered(&results[i].Err)
 			results[i].Receipt, results[i].Err = b.Connector.Push(ctx, d)
 		})
 	}

@@ -89,6 +89,18 @@ func TestBulkAnswersForEachItem(t *testing.T) {
 	require.Equal(t, map[string]connectortest.Record{"P-0": {Title: "a"}, "P-3": {Title: "d", Version: 3}}, a.rules)
 }
 
+// Deletes of a batch have goroutines of their own, where a panic would end the process.
+func TestBulkDeleteThatPanicsFailsAlone(t *testing.T) {
+	t.Parallel()
+	b := newBulkConnector(t, bulkConfig(newAPI(t).URL, "array"))
+	t.Cleanup(func() { _ = b.Close(t.Context()) })
+	ds := batch(t, b, "kept", "")
+	ds[1].Document = (*document)(nil)
+	results := b.PushBatch(t.Context(), ds)
+	require.NoError(t, results[0].Err)
+	require.ErrorContains(t, results[1].Err, "panicked")
+}
+
 // The name of the array is one in JSON, and braces of the URL are those of its text.
 func TestBulkIsNamedAndAddressedAsWritten(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -350,12 +349,8 @@ func await[T any](ctx context.Context, w *Warehouse, call func() (T, error)) (T,
 	done := make(chan outcome, 1)
 	w.calls.Go(func() {
 		var o outcome
-		defer func() {
-			if r := recover(); r != nil {
-				o.err = fmt.Errorf("panicked: %v\n%s", r, debug.Stack())
-			}
-			done <- o
-		}()
+		defer func() { done <- o }()
+		defer connector.Recovered(&o.err)
 		o.value, o.err = call()
 	})
 	w.mu.Unlock()

@@ -33,13 +33,17 @@ func CompareEach(ctx context.Context, ds []*Delivery, compare func(context.Conte
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	found, turns := make([]Comparison, len(ds)), make(chan struct{}, readsAtATime)
+	read := func(i int) (err error) {
+		defer Recovered(&err)
+		found[i], err = compare(ctx, ds[i])
+		return err
+	}
 	var reads sync.WaitGroup
 	for i, d := range ds {
 		turns <- struct{}{}
 		reads.Go(func() {
 			defer func() { <-turns }()
-			var err error
-			if found[i], err = compare(ctx, d); err != nil {
+			if err := read(i); err != nil {
 				cancel(fmt.Errorf("policy %q: %w", d.Key, err)) // the first is the cause
 			}
 		})

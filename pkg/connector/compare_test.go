@@ -19,18 +19,23 @@ func TestCompareEach(t *testing.T) {
 		ds = append(ds, &connector.Delivery{Key: key})
 	}
 	away := errors.New("connection refused")
-	ask := func(broken string) ([]connector.Comparison, error) {
+	ask := func(broken, panics string) ([]connector.Comparison, error) {
 		return connector.CompareEach(t.Context(), ds, func(_ context.Context, d *connector.Delivery) (connector.Comparison, error) {
-			if d.Key == broken {
+			switch d.Key {
+			case broken:
 				return connector.Comparison{}, away
+			case panics:
+				panic("index out of range")
 			}
 			return connector.Comparison{Names: []string{d.Key}}, nil
 		})
 	}
-	found, err := ask("")
+	found, err := ask("", "")
 	require.NoError(t, err)
 	require.Equal(t, []connector.Comparison{{Names: []string{"P-1"}}, {Names: []string{"P-2"}}, {Names: []string{"P-3"}}}, found)
-	_, err = ask("P-2")
+	_, err = ask("P-2", "")
 	require.ErrorIs(t, err, away)
 	require.ErrorContains(t, err, `policy "P-2"`)
+	_, err = ask("", "P-3")
+	require.ErrorContains(t, err, `policy "P-3": panicked: index out of range`)
 }

@@ -2,6 +2,8 @@ package connector
 
 import (
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"time"
 )
 
@@ -81,4 +83,12 @@ func FailAll(n int, err error) []Result {
 func FailedWhole(err error) bool {
 	var w wholeError
 	return errors.As(err, &w)
+}
+
+// Recovered makes a panic of the function that defers it the error *err, with its stack:
+// one in a goroutine would end the process.
+func Recovered(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("panicked: %v\n%s", r, debug.Stack())
+	}
 }
