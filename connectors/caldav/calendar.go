@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // zones by name, also in an image that has no zone files
 	"unicode"
 	"unicode/utf8"
 
@@ -81,7 +80,7 @@ func zoneOf(o *event.Object) (*time.Location, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map.timezone: %w", err)
 	}
-	zone, err := time.LoadLocation(name)
+	zone, err := event.LoadLocation(name)
 	if err != nil || name == "" || name == "Local" {
 		return nil, fmt.Errorf("map.timezone: %q is no time zone: want one such as America/New_York", name)
 	}

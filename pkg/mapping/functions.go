@@ -5,13 +5,14 @@ import (
 	"encoding/hex"
 	"fmt"
 	"time"
-	_ "time/tzdata" // zones by name, also in an image that has no zone files
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
 	"github.com/itchyny/timefmt-go"
+
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // functions are what expressions can call beyond the CEL standard: CEL's own
@@ -71,7 +72,7 @@ func zoneOf(name string) (*time.Location, error) {
 	if t, err := time.Parse("-07:00", name); err == nil {
 		return t.Location(), nil
 	}
-	location, err := time.LoadLocation(name)
+	location, err := event.LoadLocation(name)
 	if err != nil {
 		return nil, fmt.Errorf("there is no time zone %q: want a name such as America/New_York, or an offset such as -05:00", name)
 	}
