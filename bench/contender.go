@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/common/expfmt"
@@ -167,13 +166,14 @@ func (c *contender) end() {
 	_ = c.cmd.Wait()
 }
 
-// used is the CPU time and the peak resident memory in MiB of a contender that ended.
-func (c *contender) used() (cpu time.Duration, peak float64) {
-	if r, ok := c.cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		peak = float64(r.Maxrss) / 1024
-	}
-	return c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime(), peak
+// used is the CPU time of a contender that ended.
+func (c *contender) used() time.Duration {
+	return c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()
 }
+
+// peak is the most resident memory in MiB that a running contender has had. What the
+// system says of one that ended counts this program's own, of which it was forked.
+func (c *contender) peak() float64 { return c.proc("status", "VmHWM:") / 1024 }
 
 // resident is the memory in MiB that a running contender has now.
 func (c *contender) resident() float64 { return c.proc("status", "VmRSS:") / 1024 }

@@ -63,7 +63,7 @@ func (b *bench) kill(ctx context.Context, l load) error {
 		return err
 	}
 	_ = c.cmd.Wait() // it was killed
-	cpu, _ := c.used()
+	cpu := c.used()
 	if c, err = b.start(ctx, "policysync", w, 0); err != nil {
 		return err
 	}

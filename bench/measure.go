@@ -169,10 +169,9 @@ func (b *bench) measure(ctx context.Context, l load, name string) (f figures, er
 	}
 	var cpu time.Duration
 	for _, c := range members {
-		f.Read += c.read()
+		f.Read, f.PeakMiB = f.Read+c.read(), max(f.PeakMiB, c.peak())
 		c.end()
-		used, peak := c.used()
-		cpu, f.PeakMiB = cpu+used, max(f.PeakMiB, peak)
+		cpu += c.used()
 	}
 	f.sum(targets, written, cpu, b.length())
 	fmt.Fprintln(os.Stderr, f)
