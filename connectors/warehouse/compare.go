@@ -42,7 +42,7 @@ func (w *Warehouse) Compare(ctx context.Context, ds []*connector.Delivery) ([]co
 			all[i].Difference = connector.Missing
 			continue
 		}
-		want, err := s.fit(w.table, d.Document, time.Time{})
+		want, err := s.fit(w.table, d.Document, time.Unix(0, 0)) // it is not compared, but has to fit its column
 		if err != nil {
 			return nil, fmt.Errorf("policy %q: %w", d.Key, err)
 		}

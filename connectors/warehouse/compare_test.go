@@ -72,6 +72,42 @@ func TestNullIsNotItsName(t *testing.T) {
 	require.Equal(t, connector.Different, found.Difference)
 }
 
+// modern is SQLite whose table has the time of ingestion as ClickHouse of version 22 and later has it.
+type modern struct{ engine }
+
+const modernTime = "DateTime64(6, 'UTC')"
+
+func (m modern) columns(ctx context.Context, name string) (map[string]string, error) {
+	types, err := m.engine.columns(ctx, name)
+	if types["_ingested_at"] != "" {
+		types["_ingested_at"] = modernTime
+	}
+	return types, err
+}
+
+func (m modern) fitter(columnType string) fitter {
+	if columnType == modernTime {
+		return (*clickHouse)(nil).fitter(columnType)
+	}
+	return m.engine.fitter(columnType)
+}
+
+func TestCompareWithATimeThatHasABeginning(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "history.db")
+	policy := &event.Object{Names: []string{"title", "version"}, Values: []any{"a", int64(1)}}
+	pushInto(t, path, recordColumns(), policy)
+	w := closeAfter(t, newWarehouse(t, &Config{DSN: connector.NewSecret("sqlite://" + path), Map: recordColumns()}))
+	file, err := openSQLite(path)
+	require.NoError(t, err)
+	w.engine, w.dsn = modern{file}, "sqlite://"+path
+	d := upsert(policy)
+	require.NoError(t, w.Prepare(d))
+	found, err := w.Compare(t.Context(), []*connector.Delivery{d})
+	require.NoError(t, err)
+	require.Equal(t, []connector.Comparison{{Names: []string{"P-1"}}}, found)
+}
+
 // brittle is an engine whose driver panics.
 type brittle struct{ engine }
 
