@@ -222,7 +222,7 @@ func plain(v any, columnType string) string {
 		name, params := bareType(columnType)
 		switch {
 		case name == "Date" || name == "Date32":
-			return v.UTC().Format(time.DateOnly)
+			return v.Format(time.DateOnly) // the driver's are midnight in the server's zone
 		case name == "DateTime":
 			v = v.Truncate(time.Second)
 		case len(params) > 0 && params[0] < "9":

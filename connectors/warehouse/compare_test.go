@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -106,6 +107,20 @@ func TestCompareWithATimeThatHasABeginning(t *testing.T) {
 	found, err := w.Compare(t.Context(), []*connector.Delivery{d})
 	require.NoError(t, err)
 	require.Equal(t, []connector.Comparison{{Names: []string{"P-1"}}}, found)
+}
+
+// ClickHouse's driver gives a date as midnight in the server's zone.
+func TestCompareDatesOfAServerEastOfUTC(t *testing.T) {
+	t.Parallel()
+	day := event.Date(20_000)
+	for _, columnType := range []string{"Date", "Nullable(Date32)"} {
+		want, err := fitterOf((*clickHouse)(nil), columnType)(day)
+		require.NoError(t, err)
+		year, month, date := day.Time().Date()
+		have := time.Date(year, month, date, 0, 0, 0, 0, time.FixedZone("Europe/Berlin", 60*60))
+		require.Equal(t, "2024-10-04", plain(want, columnType))
+		require.Equal(t, "2024-10-04", plain(&have, columnType))
+	}
 }
 
 // brittle is an engine whose driver panics.
