@@ -45,8 +45,9 @@ type dialect interface {
 	// nil, or one of bool, int64, float64, string and []byte.
 	scalar(v any) (any, error)
 	// describe returns a query for a table's columns, as pairs of a name and a type as
-	// the database's own language has it, and one for pairs of a unique index and one of its columns, both with the same
-	// arguments. A table that does not exist has no columns.
+	// the database's own language has it, never empty, and one for pairs of a unique index
+	// and one of its columns, both with the same arguments. A table that does not exist has
+	// no columns.
 	describe(schema, table string) (columns, indexes string, args []any)
 	// classify tells the class of an error that the database or its driver returned,
 	// by its code; false if it is not of theirs.

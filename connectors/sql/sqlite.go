@@ -71,7 +71,8 @@ func (sqlite) describe(schema, table string) (columns, indexes string, args []an
 	if schema == "" {
 		schema = "main"
 	}
-	return `SELECT name, type FROM pragma_table_info(?1, ?2)`,
+	// A column may be declared without a type. It takes anything, which STRICT tables call ANY.
+	return `SELECT name, coalesce(nullif(type, ''), 'ANY') FROM pragma_table_info(?1, ?2)`,
 		`SELECT l.name, i.name FROM pragma_index_list(?1, ?2) l JOIN pragma_index_info(l.name, ?2) i
 			WHERE l."unique" = 1 AND l.partial = 0
 			UNION ALL SELECT 'the primary key', name FROM pragma_table_info(?1, ?2) WHERE pk > 0`,
