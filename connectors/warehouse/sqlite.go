@@ -27,7 +27,9 @@ func openSQLite(path string) (*sqliteEngine, error) {
 		source = ":memory:"
 	}
 	d, err := openDatabase(database{
-		classify: classifySQLite, typeOf: sqliteType, describe: "SELECT name, type FROM pragma_table_info(?)", sorts: true,
+		classify: classifySQLite, typeOf: sqliteType, sorts: true,
+		// A column may be declared without a type; STRICT tables call that ANY.
+		describe: "SELECT name, coalesce(nullif(type, ''), 'ANY') FROM pragma_table_info(?)",
 	}, "sqlite", source)
 	if err != nil {
 		return nil, err

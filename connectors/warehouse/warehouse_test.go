@@ -107,6 +107,20 @@ func TestSQLiteConformance(t *testing.T) {
 	})
 }
 
+// SQLite needs no type for a column: such a one is there all the same.
+func TestSQLiteColumnsWithoutType(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "history.db")
+	_, err := openFile(t, path).ExecContext(t.Context(), `CREATE TABLE data_warehouse (_key, _version, _deleted, _topic, _topic_id, _partition,
+		_offset, _event_time, _delivery_id, title, version, _ingested_at, PRIMARY KEY (_key, _topic_id, _partition, _offset))`)
+	require.NoError(t, err)
+	policy := &event.Object{Names: []string{"title", "version"}, Values: []any{"a", int64(1)}}
+	pushInto(t, path, recordColumns(), policy)
+	found, names := compare(t, path, recordColumns(), policy)
+	require.Empty(t, found.Difference)
+	require.Equal(t, []string{"P-1"}, names)
+}
+
 // latest reads the view of the newest versions by SQL alone.
 func latest(t *testing.T, db *sql.DB) map[string]connectortest.Record {
 	t.Helper()
