@@ -119,10 +119,12 @@ func (postgres) guards(w *writer, columns, target string, keys []string, lock bo
 
 // array is the literal of one column's values.
 func array(rows [][]any, column int) string {
-	var literal strings.Builder
-	if v := rows[0][column]; v != nil {
-		literal.Grow(len(rows) * (len(text(v)) + len(`"",`) + 1)) // the others are about as long
+	size := len(`{}`)
+	for _, values := range rows {
+		size += len(`"",`) + textLength(values[column])
 	}
+	var literal strings.Builder
+	literal.Grow(size)
 	for i, values := range rows {
 		literal.WriteByte("{,"[min(i, 1)])
 		if values[column] == nil {
@@ -165,6 +167,17 @@ func text(argument any) string {
 		return strconv.FormatFloat(v, 'g', -1, 64)
 	}
 	return fmt.Sprint(argument)
+}
+
+// textLength is about the length of text(argument), without making it.
+func textLength(argument any) int {
+	switch v := argument.(type) {
+	case string:
+		return len(v)
+	case []byte:
+		return len(`\x`) + hex.EncodedLen(len(v))
+	}
+	return len("1234567890")
 }
 
 func (d postgres) onCollision(key, others []string) string { return onConflict(d, key, others) }
