@@ -39,7 +39,7 @@ func (t *table) definition() string {
 		w.text(", ")
 	}
 	w.text("PRIMARY KEY (" + quoteAll(t.dialect, t.keyColumns()) + "))" + t.dialect.traits().tableOptions)
-	if t.exact {
+	if t.name == guardTable {
 		w.text(t.dialect.traits().guardOptions)
 	}
 	return w.sql()
