@@ -172,16 +172,21 @@ func (a *App) join(ctx context.Context, p *Plan, session time.Duration) error {
 // check says early and loudly what a target's own check finds. It keeps nothing
 // from starting: a target that is down is the breaker's affair.
 func (a *App) check(ctx context.Context, target string, c connector.Connector) {
-	checker, ok := c.(connector.Checker)
-	if !ok {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	if err := checker.Check(ctx); err != nil && ctx.Err() == nil {
+	if err := checkConnector(ctx, c); err != nil && ctx.Err() == nil {
 		a.o.Logger.ErrorContext(ctx, "target does not pass its check; deliveries to it will wait or fail until it does",
 			"target", target, "err", err)
 	}
+}
+
+// checkConnector has a connector check its target, if it can.
+func checkConnector(ctx context.Context, c connector.Connector) (err error) {
+	defer connector.Recovered(&err)
+	if checker, ok := c.(connector.Checker); ok {
+		return checker.Check(ctx)
+	}
+	return nil
 }
 
 // checkKafka refuses to start without the topics that a delivery may depend on, and

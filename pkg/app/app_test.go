@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -236,4 +238,27 @@ func TestTargetsAreMadeOrClosed(t *testing.T) {
 	require.ErrorContains(t, a.Start(t.Context()), "target last: ")
 	require.NoError(t, a.Stop(t.Context()))
 	require.True(t, w.closed.Load())
+}
+
+type panicking struct{ connector.Connector }
+
+func (panicking) Check(context.Context) error { panic("a bug") }
+
+func TestCheckThatPanicsIsItsError(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	cfg := p.config("")
+	_, err := CreateTopics(t.Context(), cfg, discard)
+	require.NoError(t, err)
+	registry := replaced(func(c connector.Connector) connector.Connector { return panicking{c} })
+	var log lockedBuffer
+	a := New(cfg, Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Registry: registry})
+	require.NoError(t, a.Start(t.Context()))
+	eventually(t, "it is logged", func() bool { return strings.Contains(log.String(), "panicked: a bug") })
+	require.NoError(t, a.Stop(t.Context()))
+
+	findings := Connect(t.Context(), cfg, registry, discard)
+	i := slices.IndexFunc(findings, func(f Finding) bool { return f.Part == "target ledger" })
+	require.GreaterOrEqual(t, i, 0)
+	require.ErrorContains(t, findings[i].Err, "panicked: a bug")
 }

@@ -64,10 +64,7 @@ func (p *Plan) checkTarget(ctx context.Context, t *config.Target, log *slog.Logg
 		return err
 	}
 	defer c.Close(ctx)
-	if checker, ok := c.(connector.Checker); ok {
-		return checker.Check(ctx)
-	}
-	return nil
+	return checkConnector(ctx, c)
 }
 
 func checkKafka(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
