@@ -129,6 +129,7 @@ func (b *bulk) PushBatch(ctx context.Context, ds []*connector.Delivery) []connec
 	var upserts []*connector.Delivery
 	var places []int
 	var deletes sync.WaitGroup
+	defer deletes.Wait() // also if send panics: a key may come again once this has returned
 	turns := make(chan struct{}, deletesAtATime)
 	for i, d := range ds {
 		if d.Op == connector.Upsert {

@@ -101,6 +101,21 @@ func TestBulkDeleteThatPanicsFailsAlone(t *testing.T) {
 	require.ErrorContains(t, results[1].Err, "panicked")
 }
 
+// The engine catches the panic of the batch's own call, and may then send a key again.
+func TestBulkThatPanicsLeavesNoDeletesBehind(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t)
+	b := newBulkConnector(t, bulkConfig(a.URL, "array"))
+	t.Cleanup(func() { _ = b.Close(t.Context()) })
+	ds := batch(t, b, append([]string{"a"}, make([]string, 5*deletesAtATime)...)...)
+	for _, d := range ds[1:] {
+		a.rules[d.Key] = connectortest.Record{}
+	}
+	ds[0].Document = (*document)(nil)
+	require.Panics(t, func() { b.PushBatch(t.Context(), ds) })
+	require.Empty(t, a.system(b).Applied(t))
+}
+
 // The name of the array is one in JSON, and braces of the URL are those of its text.
 func TestBulkIsNamedAndAddressedAsWritten(t *testing.T) {
 	t.Parallel()
