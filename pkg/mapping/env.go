@@ -37,6 +37,9 @@ var baseEnv = sync.OnceValues(func() (*cel.Env, error) {
 	for _, f := range regexFunctions {
 		options = append(options, f.declare())
 	}
+	for function, overload := range zoned {
+		options = append(options, inZone(function, overload))
+	}
 	return cel.NewEnv(append(options, functions...)...)
 })
 

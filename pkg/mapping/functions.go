@@ -4,9 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
@@ -77,6 +79,30 @@ func zoneOf(name string) (*time.Location, error) {
 		return nil, fmt.Errorf("there is no time zone %q: want a name such as America/New_York, or an offset such as -05:00", name)
 	}
 	return location, nil
+}
+
+// zoned are CEL's functions of a timestamp in a zone, with their overloads. CEL's own would
+// read the zone's file at each call.
+var zoned = map[string]string{
+	overloads.TimeGetFullYear: overloads.TimestampToYearWithTz, overloads.TimeGetMonth: overloads.TimestampToMonthWithTz,
+	overloads.TimeGetDayOfYear: overloads.TimestampToDayOfYearWithTz, overloads.TimeGetDayOfWeek: overloads.TimestampToDayOfWeekWithTz,
+	overloads.TimeGetDayOfMonth: overloads.TimestampToDayOfMonthZeroBasedWithTz,
+	overloads.TimeGetDate:       overloads.TimestampToDayOfMonthOneBasedWithTz,
+	overloads.TimeGetHours:      overloads.TimestampToHoursWithTz, overloads.TimeGetMinutes: overloads.TimestampToMinutesWithTz,
+	overloads.TimeGetSeconds: overloads.TimestampToSecondsWithTz, overloads.TimeGetMilliseconds: overloads.TimestampToMillisecondsWithTz,
+}
+
+func inZone(function, overload string) cel.EnvOption {
+	return cel.Function(function, cel.MemberOverload(overload, []*cel.Type{cel.TimestampType, cel.StringType}, cel.IntType,
+		cel.BinaryBinding(func(t, zone ref.Val) ref.Val {
+			at, name := types.Timestamp{Time: native[time.Time](t)}, native[string](zone)
+			if !strings.Contains(name, ":") { // no offset
+				if location, err := event.LoadLocation(name); err == nil {
+					return types.Timestamp{Time: at.In(location)}.Receive(function, overload, nil)
+				}
+			}
+			return at.Receive(function, overload, []ref.Val{zone})
+		})))
 }
 
 func digest(b []byte) ref.Val {

@@ -70,6 +70,7 @@ func TestFunctions(t *testing.T) {
 		`event.at.strftime("%d.%m.%Y %H:%M")`:                            `"14.11.2023 22:13"`,
 		`event.at.strftime("%Y-%m-%dT%H:%M:%S%z", "America/New_York")`:   `"2023-11-14T17:13:20-0500"`,
 		`event.at.strftime("%H:%M", "+05:30")`:                           `"03:43"`,
+		`event.at.getHours("America/New_York")`:                          `17`,
 		`"14.11.2023".strptime("%d.%m.%Y")`:                              `"2023-11-14T00:00:00Z"`,
 		`"2023-07-01 08:00".strptime("%Y-%m-%d %H:%M", "Europe/Berlin")`: `"2023-07-01T06:00:00Z"`,
 		`regex.extract("INS-2026-7", r"-(\d+)-").orValue("")`:            `"2026"`,
