@@ -77,10 +77,11 @@ func (q *keyQueue) remove(p *pending) {
 	if q.entries[0] == p { // nearly always: keep the tail where it is
 		q.entries[0] = nil
 		q.entries = q.entries[1:]
-		return
-	}
-	if i := slices.Index(q.entries, p); i >= 0 {
+	} else if i := slices.Index(q.entries, p); i >= 0 {
 		q.entries = slices.Delete(q.entries, i, i+1)
+	}
+	if q.one[0] == p { // the entries are elsewhere by now
+		q.one[0] = nil
 	}
 }
 

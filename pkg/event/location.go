@@ -2,6 +2,7 @@ package event
 
 import (
 	"path"
+	"strings"
 	"sync"
 	"time"
 	_ "time/tzdata" // zones by name, also in an image that has no zone files
@@ -19,7 +20,7 @@ func LoadLocation(name string) (*time.Location, error) {
 	}
 	location, err := time.LoadLocation(name)
 	if err == nil && path.Clean(name) == name { // one spelling each: names come from events
-		locations.Store(name, location)
+		locations.Store(strings.Clone(name), location) // a part of the record else
 	}
 	return location, err
 }
