@@ -126,6 +126,20 @@ func (c *Cursor) NextUnsettled(from int64) int64 {
 	return from
 }
 
+// EndOfUnsettled is one past the highest offset below end that has not settled, and Next
+// or less if there is none.
+func (c *Cursor) EndOfUnsettled(end int64) int64 {
+	for before := int64(-1); end != before; {
+		before = end
+		for _, s := range []spans{c.runs, c.free} {
+			if r, ok := s.containing(end - 1); ok {
+				end = r.From
+			}
+		}
+	}
+	return end
+}
+
 // Runs returns the runs above Next that a checkpoint records, in ascending order.
 func (c *Cursor) Runs() []Run { return slices.Clone(c.runs) }
 

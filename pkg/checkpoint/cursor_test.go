@@ -79,6 +79,10 @@ func TestCursorModel(t *testing.T) {
 						want++
 					}
 					require.Equal(t, want, c.NextUnsettled(o))
+					for want = o; want > next && isSettled(want-1); {
+						want--
+					}
+					require.Equal(t, max(want, next), max(c.EndOfUnsettled(o), next))
 				}
 				requireApart(t, c)
 				require.Equal(t, c.cost(0, len(c.runs)), c.size)

@@ -40,6 +40,7 @@ type Lane struct {
 	latest    bool            // a newer version replaces a waiting one
 	ahead     ahead           // what it was not offered yet
 	gathering bool            // nothing starts before all of a replay was offered
+	gatherTo  int64           // one past the last offset of that
 	saved     checkpoint.Lane // as restored; the checkpoint keeps what is not ours to change
 	cursor    *checkpoint.Cursor
 	restored  int64 // one past the highest offset that had settled when the lane began
@@ -70,7 +71,9 @@ type Lane struct {
 
 func newLane(t *Target, p *Partition, index int, saved checkpoint.Lane) *Lane {
 	l := &Lane{t: t, p: p, index: index, saved: saved, cursor: saved.Cursor, restored: saved.Cursor.Highest(), keys: map[string]*keyQueue{}, landed: make(chan struct{})}
-	l.gathering = saved.Replay != nil && saved.Replay.Mode == checkpoint.ReplayNewest
+	if l.gathering = saved.Replay != nil && saved.Replay.Mode == checkpoint.ReplayNewest; l.gathering {
+		l.gatherTo = saved.Cursor.EndOfUnsettled(saved.Replay.End)
+	}
 	l.latest = t.latest || l.gathering
 	l.ctx, l.cancel = context.WithCancelCause(p.engine.ctx)
 	l.fed, l.unfeed = context.WithCancelCause(p.ctx)

@@ -271,7 +271,7 @@ func (l *Lane) progressed() {
 		return
 	}
 	over := l.cursor.Next() >= r.End // also where the log has lost what was to be replayed
-	if over || l.offered+1 >= r.End {
+	if over || l.offered+1 >= l.gatherTo {
 		l.stopGathering()
 	}
 	if over {

@@ -324,3 +324,52 @@ func TestReplayBeginsWhileAnotherEnds(t *testing.T) {
 		}
 	})
 }
+
+// What a replay still has to push may lie far below its end, and nothing need come after
+// it: a member that takes it over has then gathered all of it.
+func TestReplayIsTakenOverNearItsEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(nil))
+		for n := range 100 {
+			r.publish(fmt.Sprint("k", n))
+		}
+		r.settlesAll(time.Minute)
+		r.targets[0].set(func(_ context.Context, d *connector.Delivery) error {
+			if d.Event.Offset == 10 {
+				return errServer
+			}
+			return nil
+		})
+		r.Obey(0, replayOf("c1", 0, 0))
+		<-time.After(time.Second)
+		offset, meta := r.checkpoint()
+		require.EqualValues(t, 10, offset)
+		r.p.Abort()
+		again := newRig(t, withTarget(nil), resumeFrom(offset, meta), history(r.feeds.log), ordered(replayOf("c1", 0, 0)))
+		for _, old := range r.feeds.log[10:] {
+			again.next = old.Offset + 1
+			again.p.Take([]*event.Record{old}, 0, again.next)
+		}
+		again.settlesAll(time.Minute)
+		require.Equal(t, []int64{10}, again.targets[0].ids("c1"))
+	})
+}
+
+// What has settled is let go, also while later versions of its key wait.
+func TestKeyForgetsItsFirstDelivery(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.pause(0, true)
+		r.publish("k", "k")
+		synctest.Wait()
+		target := r.Targets[0]
+		target.mu.Lock()
+		defer target.mu.Unlock()
+		q := r.p.lanes[0].keys["k"]
+		first := q.entries[0]
+		q.remove(first)
+		require.NotContains(t, q.one, first)
+	})
+}
