@@ -67,6 +67,9 @@ func NewReplay(ctx context.Context, cfg *config.Config, adm *kafka.Admin, q Repl
 		most = max(most, end-g.From)
 		r.Ranges = append(r.Ranges, g)
 	}
+	if most <= 0 {
+		return nil, begin.wrong("nothing is in the log from there on, or before --to")
+	}
 	if q.AllowOldVersions || ChecksVersions(t) {
 		return r, nil
 	}

@@ -36,6 +36,8 @@ func TestReplayThatMatchesNothing(t *testing.T) {
 		{from: full + ":1", to: full + ":1", says: "it is not after --from on " + full},
 		{from: full + ":0", to: empty + ":1", says: empty + " ends at 0"},
 		{from: empty + ":0", to: full + ":1", says: "it is not after --from on " + full},
+		{from: "earliest", to: "earliest", says: `--from "earliest": nothing is in the log`},
+		{from: full + ":2", says: full + `:2": nothing is in the log`},
 		{from: "earliest", to: "policie/0:1", says: "the group reads no partition policie/0"},
 	} {
 		_, err := NewReplay(t.Context(), cfg, adm, ReplayRequest{Target: "ledger", From: row.from, To: row.to, AllowOldVersions: true})
