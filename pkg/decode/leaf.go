@@ -71,7 +71,7 @@ func physical(writer, reader event.Kind) convert {
 		if writer == event.String {
 			return func(v any) (any, error) { return []byte(as[string](v)), nil }
 		}
-		// goavro's are a part of the record's bytes, which the value outlives.
+		// They are a part of the record's bytes, which are not for a connector to change.
 		return func(v any) (any, error) { return slices.Clone(as[[]byte](v)), nil }
 	case event.String:
 		if writer == event.Bytes {

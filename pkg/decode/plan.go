@@ -14,8 +14,8 @@ import (
 var errDuplicate = errors.New("a map has a duplicate key")
 
 // input is what a plan reads: bytes that have passed the guard, which has counted
-// every length, index and nesting. Strings of the value are parts of text, so that a
-// record's take one allocation.
+// every length, index and nesting. Strings of the value are parts of text, which is
+// the record's own bytes, so that they take no allocation.
 type input struct {
 	b    []byte
 	text string

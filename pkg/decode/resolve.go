@@ -131,7 +131,7 @@ func (r *resolver) writtenUnion(writer, reader *event.Type) (convert, error) {
 type recordPlan struct {
 	names  []string // shared by all objects
 	fields []fieldPlan
-	values []any // the defaults, nil where the writer has the field
+	values []any // the defaults, of use where the writer lacks the field
 }
 
 type fieldPlan struct {

@@ -127,7 +127,8 @@ const eventSize = 1200
 // roughly. Deliveries to several targets share most of it.
 func (e *Event) Size() int { return e.Record.Size() + eventSize + valueSize(e.Value) }
 
-// valueSize is what a value takes beside its text, which is the record's.
+// valueSize is what a value takes beside its text, which is the record's, but for bytes
+// that are read as a string.
 func valueSize(v any) int {
 	const box, slot = 24, 16 // what an interface points at, and the interface
 	n := 0
