@@ -106,7 +106,8 @@ const lastPause = 100 * time.Millisecond
 
 // send sends one OffsetCommit, fenced by the member's generation, with the cursors
 // of the given partitions, once their receipts are acknowledged. A failed one is
-// repeated with the next. It returns true if the group was just between two generations.
+// repeated with the next; what is left out, because it is not ours any more, stays
+// uncommitted. It returns true if the group was just between two generations.
 //
 // The request is our own: kgo's lets none through from a JoinGroup to the end of the
 // SyncGroup, which can take as long as the slowest member's drain. Kafka takes commits
@@ -118,10 +119,13 @@ func (g *Group) send(ctx context.Context, parts []*assignment, stillOurs func(*a
 	commits := map[*assignment]delivery.Commit{}
 	for _, a := range parts {
 		c, err := a.p.Checkpoint()
-		if err != nil {
+		switch {
+		case err != nil:
 			g.log.ErrorContext(ctx, "encode checkpoint; nothing is committed", "topic", a.id.topic, "partition", a.id.id, "err", err)
-		} else if stillOurs(a) {
+		case stillOurs(a):
 			commits[a] = c
+		default:
+			a.p.Uncommitted()
 		}
 	}
 	g.prove(ctx, began, commits)
@@ -150,6 +154,7 @@ func (g *Group) request(commits map[*assignment]delivery.Commit, stillOurs func(
 	for a, c := range commits {
 		if a.member != req.MemberID || !stillOurs(a) {
 			delete(commits, a)
+			a.p.Uncommitted()
 			continue
 		}
 		t := topics[a.id.topic]

@@ -186,32 +186,31 @@ func (g *Group) restart(s source, cause error) {
 	}
 	// What settled is committed as it is; whoever begins with it, here or elsewhere,
 	// finds the same.
-	if c, ok := g.commitDrained(a); ok {
-		a.p = nil
-		g.begin(a, nil, c.Offset, c.Metadata)
+	if !g.commitDrained(a) {
+		close(a.begun) // who releases it commits it
 		return
 	}
+	c, err := p.Checkpoint()
+	if err != nil { // send has logged it; the last commit counts
+		c = delivery.Commit{Offset: p.Committed, Metadata: p.Metadata}
+	}
 	a.p = nil
-	close(a.begun)
+	g.begin(a, nil, c.Offset, c.Metadata)
 }
 
-// commitDrained commits what a Partition that has ended settled, and returns it. It
-// tries until the assignment ends.
-func (g *Group) commitDrained(a *assignment) (delivery.Commit, bool) {
+// commitDrained commits what a Partition that has ended settled. It returns false if the
+// assignment was released before it had.
+func (g *Group) commitDrained(a *assignment) bool {
 	for {
 		g.committing.Lock()
 		g.send(context.Background(), []*assignment{a}, g.isLive)
 		g.committing.Unlock()
 		if !a.p.Dirty() {
-			c, err := a.p.Checkpoint()
-			if err != nil { // send has logged it; the last commit counts
-				c = delivery.Commit{Offset: a.p.Committed, Metadata: a.p.Metadata}
-			}
-			return c, true
+			return true
 		}
 		select {
 		case <-a.ctx.Done():
-			return delivery.Commit{}, false
+			return false
 		case <-time.After(time.Second):
 		}
 	}
