@@ -61,7 +61,7 @@ func (g *Group) assigned(_ context.Context, _ *kgo.Client, added map[string][]in
 			give(partition{topic, id})
 		}
 	}
-	others := &census{g: g, asking: make(gate, 1)}
+	others := g.newCensus()
 	for _, old := range forgotten {
 		a := give(old.id)
 		a.begun = make(chan struct{})
@@ -87,7 +87,7 @@ func (g *Group) takeForgotten() (all []*assignment) {
 func (g *Group) fetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	others := &census{g: g, asking: make(gate, 1)}
+	others := g.newCensus()
 	for _, group := range resp.Groups {
 		for _, t := range group.Topics {
 			for _, p := range t.Partitions {

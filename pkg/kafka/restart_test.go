@@ -74,3 +74,18 @@ func TestReleaseCommitsWhatARestartCouldNot(t *testing.T) {
 	<-released
 	require.EqualValues(t, 1, c.committed(0).Offset)
 }
+
+// Cursors that can't be encoded are not committed, and a restart begins with what is: here
+// nothing, as a new group does.
+func TestRestartWithoutACommit(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.publish(0, "a")
+	target := newRecorder()
+	m := c.join(map[string]*recorder{strings.Repeat("long", 1024): target})
+	eventually(t, "it is not committed", func() bool { return strings.Contains(m.log.String(), "encode checkpoint; nothing is committed") })
+	eventually(t, "it arrived", func() bool { n, _ := target.arrived(); return n == 1 })
+	c.restarts(m)
+	eventually(t, "it comes again", func() bool { _, repeated := target.arrived(); return repeated == 1 })
+	require.EqualValues(t, -1, c.committed(0).Offset)
+}

@@ -191,11 +191,12 @@ func (g *Group) restart(s source, cause error) {
 		return
 	}
 	c, err := p.Checkpoint()
-	if err != nil { // send has logged it; the last commit counts
-		c = delivery.Commit{Offset: p.Committed, Metadata: p.Metadata}
-	}
 	a.p = nil
-	g.begin(a, nil, c.Offset, c.Metadata)
+	if err != nil { // send has logged it; the group's commit counts
+		g.beginLate(a, g.newCensus(), nil)
+		return
+	}
+	g.begin(a, g.newCensus(), c.Offset, c.Metadata)
 }
 
 // commitDrained commits what a Partition that has ended settled. It returns false if the
@@ -238,6 +239,8 @@ type census struct {
 	asking  gate // guards commits
 	commits kadm.OffsetResponses
 }
+
+func (g *Group) newCensus() *census { return &census{g: g, asking: make(gate, 1)} }
 
 // reads reports whether the group has committed any partition of a topic.
 func (c *census) reads(ctx context.Context, topic string) (bool, error) {
