@@ -29,7 +29,8 @@ func TestReadPolicy(t *testing.T) {
 	now := read(t, p, "P-1")["ledger"].Held
 	late := *now
 	late.Version, late.Source.Offset, late.Time = 1, now.Source.Offset-1, now.Time.Add(-time.Second)
-	require.NoError(t, w.Write(t.Context(), []receipt.Receipt{late, {Target: "gone", Key: "P-1", Outcome: receipt.Stale}}))
+	_, err = w.Write(t.Context(), []receipt.Receipt{late, {Target: "gone", Key: "P-1", Outcome: receipt.Stale}})
+	require.NoError(t, err)
 	stranger, err := kgo.NewClient(kgo.SeedBrokers(p.broker.ListenAddrs()...), kgo.DefaultProduceTopic(cfg.Receipts.Topic))
 	require.NoError(t, err)
 	defer stranger.Close()

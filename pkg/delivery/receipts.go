@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -110,7 +111,27 @@ func (u *unsaved) dropSuperseded(held *receipt.Receipt) {
 	delete(u.index, k)
 }
 
-// clear forgets what is acknowledged, and lets the feeds go on.
+// keep forgets what is acknowledged, that is all but left. The feeds go on only when
+// nothing is left: as long as they wait it gets less, until a commit has its receipts.
+func (u *unsaved) keep(left []receipt.Receipt) {
+	if len(left) == 0 {
+		u.clear()
+		return
+	}
+	n := copy(u.list, left)
+	clear(u.list[n:])
+	u.list = u.list[:n]
+	clear(u.index)
+	for i := range u.list {
+		u.index[keyOf(&u.list[i])] = i
+	}
+	maps.DeleteFunc(u.beneath, func(k unsavedKey, _ receipt.Receipt) bool {
+		_, waits := u.index[k]
+		return !waits
+	})
+}
+
+// clear forgets all, and lets the feeds go on.
 func (u *unsaved) clear() {
 	if u.list = emptied(u.list); u.list == nil {
 		u.index = map[unsavedKey]int{} // a map keeps its memory too
@@ -161,9 +182,10 @@ func (p *Partition) awaitSaved(ctx context.Context) error {
 	}
 }
 
-// Saved tells that the receipts of the last Checkpoint are acknowledged. Until it is
-// called each Checkpoint hands them out again, under newer ones.
-func (p *Partition) Saved() { p.unsaved.clear() }
+// Saved tells that the receipts of the last Checkpoint are acknowledged, but for those
+// that are left, in their order. These the next Checkpoint hands out again, under newer
+// ones.
+func (p *Partition) Saved(left ...receipt.Receipt) { p.unsaved.keep(left) }
 
 // takeOutcomes returns what has settled since the last call. The lane keeps what settles
 // next in spare, which is empty.

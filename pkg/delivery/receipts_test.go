@@ -114,6 +114,26 @@ func TestReceiptsAreKeptUntilSaved(t *testing.T) {
 	})
 }
 
+// What a write leaves is handed out again, and what it does not leave is not.
+func TestReceiptsThatAreLeftAreKept(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.publish("a", "b", "c")
+		synctest.Wait()
+		c, err := r.p.Checkpoint()
+		require.NoError(t, err)
+		r.p.Saved(slices.DeleteFunc(slices.Clone(c.Receipts), func(x receipt.Receipt) bool { return x.Key == "a" })...)
+		require.Equal(t, []string{"held/target0/b: delivered 1", "held/target0/c: delivered 2"}, r.receipts())
+		r.publish("a", "c")
+		synctest.Wait()
+		require.Equal(t, []string{"held/target0/a: delivered 3", "held/target0/b: delivered 1", "held/target0/c: delivered 4"}, r.receipts())
+		r.p.Saved()
+		require.Empty(t, r.receipts())
+		require.Zero(t, r.p.unsaved.count.Load())
+	})
+}
+
 // A letter that the checkpoint had no room to record is written again by a restart. Its
 // receipt must not replace that of a later version, which so is pushed only once both
 // can be recorded.
@@ -219,6 +239,46 @@ func TestReceiptsAreCoalesced(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is acknowledged is behind a new one of its record as it lies in the topic: nothing of
+// it counts once more, and no dead letter comes back over it.
+func TestReceiptsAfterAcknowledgedOnes(t *testing.T) {
+	t.Parallel()
+	of := func(outcome string, offset int64, superseded int) receipt.Receipt {
+		return receipt.Receipt{Target: "t", Key: "k", Outcome: outcome, Source: event.Position{Offset: offset}, Superseded: superseded}
+	}
+	other := receipt.Receipt{Target: "t", Key: "other", Outcome: receipt.Delivered}
+	u := newUnsaved()
+	u.add([]receipt.Receipt{of(receipt.DeadLettered, 1, 0), of(receipt.Superseded, 2, 1), other})
+	u.keep([]receipt.Receipt{other})
+	u.add([]receipt.Receipt{of(receipt.Superseded, 3, 1)})
+	require.Equal(t, []receipt.Receipt{other, of(receipt.Superseded, 3, 1)}, u.list)
+	u.add([]receipt.Receipt{of(receipt.Delivered, 4, 2)})
+	require.Equal(t, []receipt.Receipt{other, of(receipt.Delivered, 4, 2)}, u.list)
+	require.Len(t, u.index, 2)
+	for k, i := range u.index {
+		require.Equal(t, k, keyOf(&u.list[i]))
+	}
+}
+
+// If the feeds went on with each acknowledgement, there would be as much to write as
+// before, and no commit with all of its receipts.
+func TestFeedsWaitUntilNoReceiptIsLeft(t *testing.T) {
+	t.Parallel()
+	u := newUnsaved()
+	for i := range maxUnsaved {
+		u.add([]receipt.Receipt{{Outcome: receipt.Delivered, Key: strconv.Itoa(i)}})
+		u.count.Add(1)
+	}
+	room := u.fewer(maxUnsaved)
+	require.NotNil(t, room)
+	u.keep(slices.Clone(u.list[maxUnsaved-1:]))
+	require.Len(t, u.list, 1)
+	require.Equal(t, room, u.fewer(maxUnsaved))
+	u.keep(nil)
+	<-room
+	require.Nil(t, u.fewer(maxUnsaved))
 }
 
 // While the receipts topic is away nothing piles up for ever: the feeds wait, live

@@ -175,7 +175,8 @@ func (g *Group) request(commits map[*assignment]delivery.Commit, stillOurs func(
 
 // prove writes the receipts of commits and drops those commits whose receipts are not
 // acknowledged within half the time that the group waits for a silent member: so the
-// commits of the others are not late.
+// commits of the others are not late. A later commit waits only for what is left: after
+// an outage of their topic a member may owe more than it can write in that time.
 func (g *Group) prove(ctx context.Context, began time.Time, commits map[*assignment]delivery.Commit) {
 	if g.proof == nil {
 		return
@@ -187,13 +188,13 @@ func (g *Group) prove(ctx context.Context, began time.Time, commits map[*assignm
 	var wg sync.WaitGroup
 	for a, c := range commits {
 		wg.Go(func() {
-			if err := g.proof.Write(ctx, c.Receipts); err != nil {
+			left, err := g.proof.Write(ctx, c.Receipts)
+			a.p.Saved(left...)
+			if err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				failed[a] = err
-				return
 			}
-			a.p.Saved()
 		})
 	}
 	wg.Wait()

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,21 +54,40 @@ func partitionOf(key []byte, n int) int {
 // Close closes the connections.
 func (w *Receipts) Close() { w.client.Close() }
 
+// chunk is how many receipts are encoded at a time.
+const chunk = 1000
+
 // Write writes receipts and returns when the brokers have acknowledged them. With an
-// error, some may have been written.
+// error it also returns those that are left: they are not acknowledged, and may have been
+// written all the same.
 //
 // A receipt that cannot be written at all, because its key is larger than the topic
 // takes, is left out and reported: no commit may wait for it for ever.
-func (w *Receipts) Write(ctx context.Context, receipts []receipt.Receipt) error {
-	records := make([]*kgo.Record, 0, len(receipts))
+func (w *Receipts) Write(ctx context.Context, receipts []receipt.Receipt) (left []receipt.Receipt, err error) {
+	for len(receipts) > 0 && err == nil {
+		n := min(chunk, len(receipts))
+		left, err = w.writeChunk(ctx, receipts[:n])
+		receipts = receipts[n:]
+	}
+	return append(left, receipts...), err
+}
+
+func (w *Receipts) writeChunk(ctx context.Context, receipts []receipt.Receipt) (left []receipt.Receipt, err error) {
+	records := make([]*kgo.Record, len(receipts))
 	for i := range receipts {
 		key, value, err := receipts[i].Encode()
 		if err != nil {
-			return err
+			return slices.Clone(receipts), err
 		}
-		records = append(records, &kgo.Record{Key: key, Value: value})
+		records[i] = &kgo.Record{Key: key, Value: value}
 	}
-	return w.write(ctx, records)
+	failed, err := w.write(ctx, records)
+	for i, r := range records {
+		if failed[r] {
+			left = append(left, receipts[i])
+		}
+	}
+	return left, err
 }
 
 // WriteResolutions writes what became of dead letters, and returns when the brokers
@@ -81,7 +101,8 @@ func (w *Receipts) WriteResolutions(ctx context.Context, resolutions []receipt.R
 		}
 		records = append(records, &kgo.Record{Key: key, Value: value})
 	}
-	return w.write(ctx, records)
+	_, err := w.write(ctx, records)
+	return err
 }
 
 // WriteMember writes how this member is.
@@ -90,30 +111,35 @@ func (w *Receipts) WriteMember(ctx context.Context, m *receipt.Member) error {
 	if err != nil {
 		return err
 	}
-	return w.write(ctx, []*kgo.Record{{Key: key, Value: value}})
+	_, err = w.write(ctx, []*kgo.Record{{Key: key, Value: value}})
+	return err
 }
 
 // ForgetMember takes the record of a member away.
 func (w *Receipts) ForgetMember(ctx context.Context, id string) error {
-	return w.write(ctx, []*kgo.Record{{Key: receipt.MemberKey(id)}})
+	_, err := w.write(ctx, []*kgo.Record{{Key: receipt.MemberKey(id)}})
+	return err
 }
 
-func (w *Receipts) write(ctx context.Context, records []*kgo.Record) error {
+// write returns those records that are not acknowledged, and the error of one of them.
+func (w *Receipts) write(ctx context.Context, records []*kgo.Record) (failed map[*kgo.Record]bool, err error) {
+	failed = map[*kgo.Record]bool{}
 	for _, r := range w.client.ProduceSync(ctx, records...) {
-		err := r.Err
-		if errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) {
-			if err = nil; len(records) > 1 { // perhaps only the batch was
-				err = w.write(ctx, []*kgo.Record{{Key: r.Record.Key, Value: r.Record.Value}})
+		refused := r.Err
+		if errors.Is(refused, kerr.MessageTooLarge) || errors.Is(refused, kerr.RecordListTooLarge) {
+			if refused = nil; len(records) > 1 { // perhaps only the batch was
+				_, refused = w.write(ctx, []*kgo.Record{{Key: r.Record.Key, Value: r.Record.Value}})
 			} else {
 				w.log.ErrorContext(ctx, "receipt is larger than its topic takes: it is not kept",
 					"key_bytes", len(r.Record.Key), "value_bytes", len(r.Record.Value))
 			}
 		}
-		if err != nil {
-			return fmt.Errorf("write receipts: %w", err)
+		if refused != nil {
+			failed[r.Record] = true
+			err = cmp.Or(err, fmt.Errorf("write receipts: %w", refused))
 		}
 	}
-	return nil
+	return failed, err
 }
 
 // ReceiptSpans is the part of the receipts topic in which keys lie (see

@@ -3,6 +3,7 @@ package kafka
 import (
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,27 @@ func (c *cluster) receipts() *Receipts {
 	require.NoError(c.t, err)
 	c.t.Cleanup(w.Close)
 	return w
+}
+
+func (c *cluster) write(w *Receipts, all ...receipt.Receipt) {
+	c.t.Helper()
+	left, err := w.Write(c.t.Context(), all)
+	require.NoError(c.t, err)
+	require.Empty(c.t, left)
+}
+
+// away has the partition of the receipts topic in which a key lies refuse what is written.
+func (c *cluster) away(key string) *kfake.FaultHandle {
+	c.t.Helper()
+	return c.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.Produce}, Topic: proofs, Partitions: []int32{c.partitionOf(key)},
+		Err: kerr.TopicAuthorizationFailed, Count: -1,
+	})
+}
+
+// partitionOf is the partition of the receipts topic in which a key lies.
+func (c *cluster) partitionOf(key string) int32 {
+	return int32(partitionOf([]byte(key), len(c.PartitionInfos(proofs))))
 }
 
 // proven reads what the receipts topic says of a policy: each record's key with the
@@ -67,7 +89,7 @@ func TestReceiptsOfAKeyLieInOnePartition(t *testing.T) {
 			}
 		}
 	}
-	require.NoError(t, w.Write(t.Context(), all))
+	c.write(w, all...)
 	require.Equal(t, []string{"held/api/P/7/7", "last/api/P/7/7", "held/warehouse/P/7/7", "last/warehouse/P/7/7"}, c.proven("P/7"))
 	require.Empty(t, c.proven("P/31"))
 	used := 0
@@ -87,11 +109,11 @@ func TestReceiptTooLargeIsLeftOut(t *testing.T) {
 	w, err := NewReceipts(c.config(), proofs, slog.New(slog.NewTextHandler(&log, nil)))
 	require.NoError(t, err)
 	defer w.Close()
-	require.NoError(t, w.Write(t.Context(), []receipt.Receipt{
-		{Target: "api", Key: "P-1", Outcome: receipt.Delivered},
-		{Target: "api", Key: strings.Repeat("k", 2<<20), Outcome: receipt.Delivered},
-		{Target: "api", Key: "P-2", Outcome: receipt.Delivered},
-	}))
+	c.write(w,
+		receipt.Receipt{Target: "api", Key: "P-1", Outcome: receipt.Delivered},
+		receipt.Receipt{Target: "api", Key: strings.Repeat("k", 2<<20), Outcome: receipt.Delivered},
+		receipt.Receipt{Target: "api", Key: "P-2", Outcome: receipt.Delivered},
+	)
 	require.Equal(t, []string{"held/api/P-1/0"}, c.proven("P-1"))
 	require.Equal(t, []string{"held/api/P-2/0"}, c.proven("P-2"))
 	require.Equal(t, 1, strings.Count(log.String(), "receipt is larger than its topic takes"))
@@ -123,14 +145,8 @@ func TestReadReceiptsSince(t *testing.T) {
 func TestReceiptsComeBeforeTheCommit(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2, kfake.SeedTopics(4, proofs))
-	away := func(key string) *kfake.FaultHandle {
-		return c.Fault(kfake.Fault{
-			Keys: []kmsg.Key{kmsg.Produce}, Topic: proofs, Partitions: []int32{int32(partitionOf([]byte(key), 4))},
-			Err: kerr.TopicAuthorizationFailed, Count: -1,
-		})
-	}
-	refused := away("0-0")
-	require.NotEqual(t, partitionOf([]byte("0-0"), 4), partitionOf([]byte("1-0"), 4))
+	refused := c.away("0-0")
+	require.NotEqual(t, c.partitionOf("0-0"), c.partitionOf("1-0"))
 	c.publish(0, "a")
 	c.publish(1, "b")
 	m := c.join(map[string]*recorder{"target": newRecorder()}, withReceipts(c.receipts()))
@@ -151,6 +167,53 @@ func TestReceiptsComeBeforeTheCommit(t *testing.T) {
 	c.settled()
 	require.Equal(t, []string{"held/target/0-0/1"}, c.proven("0-0"), "the newest has replaced the kept one")
 	require.Equal(t, []string{"held/target/1-0/0"}, c.proven("1-0"))
+}
+
+// What is acknowledged is not written again when the rest of it is not: else a member that
+// owes more than it can write before the session is in danger would never commit.
+func TestAcknowledgedReceiptsAreNotWrittenAgain(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, kfake.SeedTopics(4, proofs))
+	require.NotEqual(t, c.partitionOf("0-0"), c.partitionOf("0-1"))
+	c.publish(0, "a", "b")
+	target := newRecorder()
+	m := c.join(map[string]*recorder{"target": target}, withReceipts(c.receipts()), commitEach(never))
+	eventually(t, "both have settled", func() bool {
+		n, _ := target.arrived()
+		return n == 2 && m.engine.Snapshot().Targets[0].Lanes[0].Deliveries == 0
+	})
+	refused := c.away("0-1")
+	eventually(t, "the write is repeated", func() bool { m.CommitNow(); return refused.Hits() >= 3 })
+	require.Equal(t, []string{"held/target/0-0/0"}, c.proven("0-0"))
+	require.LessOrEqual(t, c.committed(0).Offset, int64(0), "nothing is committed that is not proven")
+
+	c.away("0-0") // nothing waits for it any more
+	refused.Remove()
+	eventually(t, "it is committed", func() bool { m.CommitNow(); return c.committed(0).Offset == 2 })
+	require.Equal(t, []string{"held/target/0-1/1"}, c.proven("0-1"))
+}
+
+// A write that fails in its middle tells what is left, in order.
+func TestReceiptsThatAreLeft(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, kfake.SeedTopics(4, proofs))
+	var all, want []receipt.Receipt
+	for n := 0; len(all) < 3*chunk; n++ {
+		r := receipt.Receipt{Target: "api", Key: strconv.Itoa(n), Outcome: receipt.Delivered}
+		refused := partitionOf([]byte(r.Key), 4) == 0
+		if refused && len(all) < chunk {
+			continue
+		}
+		if all = append(all, r); refused || len(all) > 2*chunk {
+			want = append(want, r)
+		}
+	}
+	c.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.Produce}, Topic: proofs, Partitions: []int32{0}, Err: kerr.TopicAuthorizationFailed, Count: -1,
+	})
+	left, err := c.receipts().Write(t.Context(), all)
+	require.ErrorIs(t, err, kerr.TopicAuthorizationFailed)
+	require.Equal(t, want, left)
 }
 
 // The last commit of a revoke has its receipts too, but waits for them only for a

@@ -34,8 +34,8 @@ func (p proof) has(kind receipt.Kind, target, key string, partition int, offset 
 	return ok && r.Source.Offset >= offset
 }
 
-// prove writes the receipts of a commit to their topic. An error may mean that they
-// are written, and the answer is lost.
+// prove writes the receipts of a commit to their topic. After an error some of them may be
+// written, and the answer is lost for some of those.
 func (p *process) prove(h *holding, rs []receipt.Receipt, n int) error {
 	w := p.w
 	<-time.After(w.upTo(20*time.Millisecond, forReceipt, p.member, p.life, n))
@@ -45,15 +45,20 @@ func (p *process) prove(h *holding, rs []receipt.Receipt, n int) error {
 		w.check.fail("%d receipts for one commit of partition %d, of %d keys and kinds", len(rs), h.seat.log.id, most)
 	}
 	trouble := p.dead || time.Now().Before(w.receiptsBack)
+	var left []receipt.Receipt
 	for i, r := range rs {
-		if !p.dead && (!trouble || w.oneIn(2, forReceipt, p.member, p.life, n, i)) {
+		written := !p.dead && (!trouble || w.oneIn(2, forReceipt, p.member, p.life, n, i))
+		if written {
 			w.check.proof.add(r)
 		}
+		if !written || trouble && w.oneIn(2, forReceipt, p.member, p.life, n, i, len(rs)) {
+			left = append(left, r)
+		}
 	}
-	if trouble {
+	h.part.Saved(left...)
+	if len(left) > 0 {
 		return errors.New("receipts are not acknowledged")
 	}
-	h.part.Saved()
 	return nil
 }
 
