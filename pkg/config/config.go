@@ -52,8 +52,8 @@ type Config struct {
 	// the targets' `concurrency` allows. A quarter of it bounds what all lanes hold
 	// together, beside the window of each; what does not fit waits in Kafka. An eighth
 	// is for what `deliver: latest` has to know of policies beyond its window, some 100
-	// bytes and the key for each. Go collects garbage more often rather than take more;
-	// a GOMEMLIMIT that is lower stays.
+	// bytes and the key for each; another for receipts that are not acknowledged. Go
+	// collects garbage more often rather than take more; a GOMEMLIMIT that is lower stays.
 	Memory connector.Bytes `yaml:"memory" default:"128MiB" min:"16MiB"`
 	// Redact are the fields whose values stand in no error text, beside those that a
 	// schema calls sensitive.

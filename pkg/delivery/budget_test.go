@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hms-sme/policysync/pkg/connector"
+	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // However many targets are down, and for however long, what waits stays within the
@@ -19,6 +20,7 @@ func TestLanesStayWithinTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const memory = 400_000
 		r := newRig(t, withTarget(nil), withTarget(nil), withTarget(nil), withTarget(nil), within(memory))
+		r.Receipts = false // they have a budget of their own
 		for down := 1; down <= 3; down++ {
 			r.targets[down].set(refused)
 			for i := range 1000 {
@@ -43,6 +45,52 @@ func TestLanesStayWithinTheBudget(t *testing.T) {
 			c.inOrder(t)
 		}
 		require.Zero(t, r.windows.held.Load())
+	})
+}
+
+// Receipts that are not acknowledged stay within the budget, however many partitions wait
+// for their topic, and each has its share.
+func TestReceiptsStayWithinTheBudget(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const memory, partitions, window, events = 32 << 20, 4, 10, 3000
+		r := newRig(t, within(memory), withTarget(func(s *Settings) { s.Window.Deliveries = window }))
+		parts := []*Partition{r.p}
+		for id := range int32(partitions - 1) {
+			p, err := r.Assign(t.Context(), Assignment{Topic: "policies", TopicID: topicID, Partition: id + 1}, &fakeLog{})
+			require.NoError(t, err)
+			defer p.Abort()
+			parts = append(parts, p)
+		}
+		for _, p := range parts {
+			records := make([]*event.Record, events)
+			for i := range records {
+				records[i] = record(int64(i), fmt.Sprint(i))
+				records[i].Partition = p.Partition
+			}
+			p.Take(records, 0, events)
+		}
+		<-time.After(time.Hour)
+		synctest.Wait()
+		const limit = memory / 8 / receiptBytes
+		var owed int64
+		for _, p := range parts {
+			own := p.unsaved.count.Load()
+			require.GreaterOrEqual(t, own, int64(limit/2/partitions))
+			owed += own
+		}
+		require.LessOrEqual(t, owed, int64(limit+partitions*(window+1)))
+
+		for range 30 {
+			for _, p := range parts {
+				_, err := p.Checkpoint()
+				require.NoError(t, err)
+				p.Saved()
+			}
+			<-time.After(time.Second)
+			synctest.Wait()
+		}
+		require.Len(t, r.targets[0].offsets(""), partitions*events)
 	})
 }
 

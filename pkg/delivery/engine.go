@@ -61,7 +61,8 @@ type Config struct {
 	CommitNow   func()
 	// Memory is what the process should take, in bytes: a quarter of it bounds what all
 	// lanes hold together, a thirty-second part what feeds have brought and no lane was offered
-	// yet, an eighth what lanes know of the log ahead of them. 0 leaves each lane to its own window.
+	// yet, an eighth what lanes know of the log ahead of them, and another the receipts that are
+	// not acknowledged. 0 leaves each lane to its own window.
 	Memory  int64
 	Jitter  Jitter
 	Tracer  *telemetry.Tracer

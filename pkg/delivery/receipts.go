@@ -15,9 +15,13 @@ import (
 )
 
 // maxUnsaved is how many deliveries of a partition may have settled without an
-// acknowledged receipt. With more the partition's feeds wait: what its lanes hold
-// already still settles, so that no more than this and their windows is kept.
+// acknowledged receipt, where memory does not bound it more. With more the partition's
+// feeds wait: what its lanes hold already still settles, so that no more than this and
+// their windows is kept.
 const maxUnsaved = 10_000
+
+// receiptBytes is what a receipt that waits takes at most, but for one with a long error.
+const receiptBytes = 1024
 
 // unsaved holds the receipts of a partition until they are acknowledged: one per
 // record of the receipts topic, so that the newest wins.
@@ -148,13 +152,11 @@ func (u *unsaved) clear() {
 	}
 }
 
-// wait returns the channel that is closed when there is room; nil if there is.
-func (u *unsaved) wait() <-chan struct{} { return u.fewer(maxUnsaved) }
-
 // next returns the channel that is closed with the next acknowledgement; nil if nothing
 // waits for one.
 func (u *unsaved) next() <-chan struct{} { return u.fewer(1) }
 
+// fewer returns it; nil if fewer wait.
 func (u *unsaved) fewer(than int64) <-chan struct{} {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -167,10 +169,27 @@ func (u *unsaved) fewer(than int64) <-chan struct{} {
 	return u.room
 }
 
+// mayOwe is how many deliveries of a partition, which has own such now, may have settled
+// without an acknowledged receipt: those of one commit, and more as far as all partitions
+// together keep to the budget. One that has to wait is woken by its own acknowledgement.
+func (e *Engine) mayOwe(own int64) int64 {
+	if e.Memory == 0 || own < int64(e.CommitEvery) || own >= maxUnsaved {
+		return maxUnsaved
+	}
+	all := budget{limit: e.Memory / 8 / receiptBytes}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all.shares.Store(int64(len(e.live)))
+	for p := range e.live {
+		all.held.Add(p.unsaved.count.Load())
+	}
+	return min(maxUnsaved, all.most(own))
+}
+
 // awaitSaved waits while too many receipts are not acknowledged.
 func (p *Partition) awaitSaved(ctx context.Context) error {
 	for {
-		room := p.unsaved.wait()
+		room := p.unsaved.fewer(p.engine.mayOwe(p.unsaved.count.Load()))
 		if room == nil {
 			return nil
 		}
