@@ -106,8 +106,11 @@ func (t *Target) attemptContext(entries []*pending) (context.Context, func([]con
 
 // mapped makes the document of p, once.
 func (t *Target) mapped(p *pending) (err error) {
-	if p.unrouted != nil || p.prepared {
-		return p.unrouted
+	switch {
+	case p.unrouted != nil:
+		return connector.AsPermanent(p.unrouted)
+	case p.prepared:
+		return nil
 	}
 	defer func() {
 		if r := recover(); r != nil {

@@ -197,10 +197,7 @@ func (p *Partition) feedOne(l *Lane, r arrival) (took bool, err error) {
 	}
 	var late <-chan time.Time // most records find room at once
 	for {
-		room, err := p.give(ctx, l, r.Record, ev, verdicts[l.index])
-		if err != nil {
-			return false, err
-		}
+		room := p.give(ctx, l, r.Record, ev, verdicts[l.index])
 		if room == nil {
 			p.offered(l, r.Offset)
 			return true, nil

@@ -139,9 +139,9 @@ func (l *Lane) settled(offset int64) bool {
 	return l.cursor.Settled(offset)
 }
 
-// offer takes an event into the lane, which holds it if unrouted is not nil. It
-// returns nil if the lane took it, or has ended; else the channel that is closed
-// when there may be room.
+// offer takes an event into the lane. If unrouted is not nil the target's filter has failed
+// because of that. It returns nil if the lane took it, or has ended; else the channel that
+// is closed when there may be room.
 func (l *Lane) offer(ctx context.Context, ev *event.Event, unrouted error) (room <-chan struct{}) {
 	t := l.t
 	t.mu.Lock()

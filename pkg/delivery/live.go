@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/deadletter"
 	"github.com/hms-sme/policysync/pkg/event"
-	"github.com/hms-sme/policysync/pkg/mapping"
 	"github.com/hms-sme/policysync/pkg/route"
 )
 
@@ -54,16 +52,10 @@ func (p *Partition) feed(r arrival) error {
 		if l == nil {
 			return nil
 		}
-		room, err := p.give(ctx, l, r.Record, ev, verdicts[l.index])
-		switch {
-		case err != nil:
-			return err
-		case room == nil:
+		if room := p.give(ctx, l, r.Record, ev, verdicts[l.index]); room == nil {
 			p.offered(l, r.Offset)
-		default:
-			if err := p.detachOrWait(l, room); err != nil {
-				return err
-			}
+		} else if err := p.detachOrWait(l, room); err != nil {
+			return err
 		}
 	}
 }
@@ -197,31 +189,25 @@ func (p *Partition) judge(ctx context.Context, r *event.Record, bury bool) (ev *
 }
 
 // give offers one lane its part of a record; ev is nil if the record was buried. A
-// filter that does not compile for the event's schema is its target's own trouble:
-// the lane takes the event and holds it. A room that is not nil means that the lane
-// is full until it closes.
-func (p *Partition) give(ctx context.Context, l *Lane, r *event.Record, ev *event.Event, v route.Verdict) (room <-chan struct{}, err error) {
-	_, held := errors.AsType[*mapping.SchemaError](v.Err)
+// filter that fails is its target's own trouble: the lane takes the event, and holds it or
+// writes its letter, while the feed goes on. A room that is not nil means that the lane is
+// full until it closes.
+func (p *Partition) give(ctx context.Context, l *Lane, r *event.Record, ev *event.Event, v route.Verdict) (room <-chan struct{}) {
 	switch {
 	case l.settled(r.Offset): // before a restart
 	case ev == nil:
-		l.bury(ctx, r, nil, v.Err)
-	case v.Err != nil && !held:
-		if err := p.letter(ctx, r, ev, l.t.name, v.Err); err != nil {
-			return nil, err
-		}
-		l.bury(ctx, r, ev, v.Err)
-	case !held && !v.Deliver:
+		l.bury(ctx, r, v.Err)
+	case v.Err == nil && !v.Deliver:
 		l.filter(r.Offset)
 	case l.givesWay(ev):
 		l.passOver(ctx, ev)
 	default:
-		return l.offer(ctx, ev, v.Err), nil
+		return l.offer(ctx, ev, v.Err)
 	}
-	return nil, nil
+	return nil
 }
 
-// letter writes the dead letter of a record, for a target or for none.
+// letter writes the dead letter of a record, for a name that no target has or for none.
 func (p *Partition) letter(ctx context.Context, r *event.Record, ev *event.Event, target string, cause error) error {
 	p.busy.Store(0)
 	id := p.recordID(r.Offset)

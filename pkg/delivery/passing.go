@@ -16,7 +16,7 @@ func (l *Lane) filter(offset int64) {
 // bury settles a record whose dead letter is written. That is recorded like a push, so
 // that a restart does not write it again; where there is no room, before anything later
 // is admitted: or the repeated letter's receipt would replace that of a later version.
-func (l *Lane) bury(ctx context.Context, r *event.Record, ev *event.Event, cause error) {
+func (l *Lane) bury(ctx context.Context, r *event.Record, cause error) {
 	l.pass(r.Offset, outcomeDeadLettered, func() {
 		if l.fits(r.Offset, max(l.offered, r.Offset)) {
 			l.mark(r.Offset)
@@ -24,11 +24,7 @@ func (l *Lane) bury(ctx context.Context, r *event.Record, ev *event.Event, cause
 			l.cursor.SettleRange(r.Offset, r.Offset+1)
 			l.buryUnrecorded(r.Offset)
 		}
-		letter := l.p.recordID(r.Offset)
-		if ev != nil {
-			letter = l.p.deliveryID(r.Offset, l.t.name)
-		}
-		l.keepBuried(ctx, r, ev, letter, cause)
+		l.keepBuried(ctx, r, l.p.recordID(r.Offset), cause)
 	})
 }
 

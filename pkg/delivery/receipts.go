@@ -247,22 +247,17 @@ func (l *Lane) keepPassedOver(ctx context.Context, ev *event.Event) {
 	}
 }
 
-// keepBuried does so for a record that became a dead letter before it was a delivery:
-// for the lane's target, or as a whole if ev is nil. Then the record's own key stands
+// keepBuried does so for a record that became a dead letter as a whole. Its own key stands
 // for the policy's. Letter is the id of its dead letter.
-func (l *Lane) keepBuried(ctx context.Context, r *event.Record, ev *event.Event, letter string, cause error) {
-	b := receipt.Receipt{
+func (l *Lane) keepBuried(ctx context.Context, r *event.Record, letter string, cause error) {
+	if !l.p.engine.Receipts || r.Key == nil {
+		return
+	}
+	l.keep(receipt.Receipt{
 		Target: l.t.name, Key: string(r.Key), Outcome: outcomeDeadLettered, Source: r.Position,
 		Deleted: r.Value == nil, Trace: traceID(trace.SpanFromContext(ctx)),
 		Class: string(connector.Permanent), Error: receipt.Bounded(cause.Error()), Letter: letter,
-	}
-	keyed := r.Key != nil
-	if ev != nil {
-		b.Key, b.Version, b.HasVersion, keyed = ev.Key, ev.Version, ev.HasVersion, ev.HasKey
-	}
-	if l.p.engine.Receipts && keyed {
-		l.keep(b)
-	}
+	})
 }
 
 func (l *Lane) keep(r receipt.Receipt) {

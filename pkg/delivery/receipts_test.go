@@ -18,7 +18,6 @@ import (
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
 	"github.com/hms-sme/policysync/pkg/receipt"
-	"github.com/hms-sme/policysync/pkg/route"
 )
 
 // receipts takes a checkpoint and returns what its receipts say, in order. Unlike
@@ -148,7 +147,7 @@ func TestRepeatedLetterReplacesNoLaterReceipt(t *testing.T) {
 			var meta string
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t)
-				r.Router = unroutableAt(buried)
+				r.Reader = unreadableAt(buried)
 				r.p.share.Store(3 * 2) // for two attempts and one more, or a letter
 				gates := [later]chan struct{}{make(chan struct{}), make(chan struct{})}
 				r.targets[0].set(func(ctx context.Context, d *connector.Delivery) error {
@@ -176,7 +175,7 @@ func TestRepeatedLetterReplacesNoLaterReceipt(t *testing.T) {
 					log = append(log, record(int64(at), key))
 				}
 				r := newRig(t, resumeFrom(offset, meta), history(log))
-				r.Router = unroutableAt(buried)
+				r.Reader = unreadableAt(buried)
 				r.targets[0].set(invalid)
 				r.p.Take(log, 0, int64(len(log)))
 				<-time.After(time.Second)
@@ -189,14 +188,14 @@ func TestRepeatedLetterReplacesNoLaterReceipt(t *testing.T) {
 	}
 }
 
-// unroutableAt has a filter that fails for one offset.
-type unroutableAt int64
+// unreadableAt can't read the event at one offset.
+type unreadableAt int64
 
-func (at unroutableAt) Route(ev *event.Event) route.Decision {
-	if ev.Offset == int64(at) {
-		return route.Decision{Targets: []route.Verdict{{Err: errors.New("no such field")}}}
+func (at unreadableAt) Read(r *event.Record, value *event.Object, schema *event.Schema) (*event.Event, error) {
+	if r.Offset == int64(at) {
+		return nil, errors.New("no such field")
 	}
-	return everywhere(1).Route(ev)
+	return fakeReader{}.Read(r, value, schema)
 }
 
 func TestReceiptsAreCoalesced(t *testing.T) {

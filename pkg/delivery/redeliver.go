@@ -50,6 +50,8 @@ type redelivery struct {
 	ev   *event.Event
 	key  string
 	ctx  context.Context // has the span of the record's processing
+	// unrouted is why the target's filter failed.
+	unrouted error
 	// outdated and has: the receipts say that the target has a newer version, or this one.
 	outdated, has bool
 	// ended gets how it settled, "" if the lane ended before. It has room for that.
@@ -160,13 +162,12 @@ func (p *Partition) unsettle(ctx context.Context, a Again) (ds []*redelivery, ou
 	case err != nil:
 		return nil, "", fmt.Errorf("read record %s again: %w", a.Record.Position, err)
 	case unreadable != nil:
-		if err := p.unsettled(spanned, &a, nil, a.Target, unreadable); err != nil {
+		if err := p.unsettled(spanned, &a, unreadable); err != nil {
 			return nil, "", err
 		}
 		return nil, outcomeDeadLettered, nil
 	}
 	verdicts := p.engine.route(ev).Targets
-	outcome = outcomeFiltered
 	p.feeding.Lock()
 	lanes := append([]*Lane(nil), p.lanes...)
 	p.feeding.Unlock()
@@ -174,21 +175,14 @@ func (p *Partition) unsettle(ctx context.Context, a Again) (ds []*redelivery, ou
 		if a.Target != "" && a.Target != l.t.name {
 			continue
 		}
-		switch v := verdicts[i]; {
-		case v.Err != nil:
-			outcome = outcomeDeadLettered
-			if err := p.unsettled(spanned, &a, ev, l.t.name, v.Err); err != nil {
-				return nil, "", err
-			}
-		case v.Deliver:
-			d := &redelivery{
-				Again: a, lane: l, ev: ev, key: queueKey(ev), ended: make(chan string, 1),
+		if v := verdicts[i]; v.Deliver || v.Err != nil {
+			ds = append(ds, &redelivery{
+				Again: a, lane: l, ev: ev, key: queueKey(ev), unrouted: v.Err, ended: make(chan string, 1),
 				ctx: telemetry.WithSpan(l.ctx, trace.SpanFromContext(spanned)),
-			}
-			ds = append(ds, d)
+			})
 		}
 	}
-	return ds, outcome, nil
+	return ds, outcomeFiltered, nil
 }
 
 // readAgain tells what is wrong with the record from what only hinders to read it now.
@@ -212,18 +206,18 @@ func (e *Engine) readAgain(ctx context.Context, r *event.Record) (ev *event.Even
 	return nil, e.Redact.Error(err, &event.Event{Record: r, Value: value, Schema: schema}), nil
 }
 
-// unsettled writes the dead letter of a record that no target can have, once more.
-func (p *Partition) unsettled(ctx context.Context, a *Again, ev *event.Event, target string, cause error) error {
-	id := a.id(target)
-	if err := p.writeLetter(ctx, id, a.Record, ev, target, cause); err != nil {
+// unsettled writes the dead letter of a record that nobody can read, once more.
+func (p *Partition) unsettled(ctx context.Context, a *Again, cause error) error {
+	id := a.id(a.Target)
+	if err := p.writeLetter(ctx, id, a.Record, nil, a.Target, cause); err != nil {
 		return err
 	}
 	p.feeding.Lock()
 	defer p.feeding.Unlock()
 	for _, l := range p.lanes {
-		if target == "" || target == l.t.name {
+		if a.Target == "" || a.Target == l.t.name {
 			l.t.mu.Lock()
-			l.keepBuried(ctx, a.Record, ev, id, cause)
+			l.keepBuried(ctx, a.Record, id, cause)
 			l.t.mu.Unlock()
 		}
 	}
@@ -300,7 +294,7 @@ func (l *Lane) redeliver(d *redelivery) {
 		return
 	}
 	p := l.newPending(d.ctx, d.ev, d.key, d.id(t.name), int64(d.ev.Size()))
-	p.again, p.since = d, time.Now()
+	p.again, p.unrouted, p.since = d, d.unrouted, time.Now()
 	l.enqueue(p)
 	l.advance(p.queue, time.Now())
 	t.pump()

@@ -292,7 +292,7 @@ func TestLaneThatGivesWayOwesAllItsReceipts(t *testing.T) {
 			for from := range int64(4) {
 				feeds.Go(func() {
 					for n := int64(0); l.ctx.Err() == nil; n++ {
-						l.bury(l.ctx, record(1+from+4*n, "k"), nil, errRefused)
+						l.bury(l.ctx, record(1+from+4*n, "k"), errRefused)
 					}
 				})
 			}

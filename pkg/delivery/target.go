@@ -146,7 +146,7 @@ func NewTarget(c TargetConfig) *Target {
 	t.hold = hold{ratio: c.HoldRatio, changed: func(held bool) {
 		if held {
 			t.log.Error("target is held: its last keys all failed for good, which is rarely the policies' fault; "+
-				"mend the target or its mapping", "keys", holdKeys, "err", t.failure)
+				"mend the target, its mapping or its filter", "keys", holdKeys, "err", t.failure)
 			t.metrics.Held(t.name)
 			return
 		}
