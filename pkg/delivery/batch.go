@@ -68,10 +68,10 @@ func (t *Target) take(a *attempt, now time.Time) {
 }
 
 // takeCanary prefers, also over a back-off that has not ended, a delivery of
-// another key than the last canary's.
+// another key than the last canary's that gets as far as the target.
 func (t *Target) takeCanary() *pending {
-	other := func(p *pending) bool { return p.d.Key != t.canary && p.state != replaced }
-	spare := slices.IndexFunc(t.backoff, func(p *pending) bool { return p.sendable() && other(p) })
+	other := func(p *pending) bool { return p.d.Key != t.canary && p.state != replaced && p.sendable() }
+	spare := slices.IndexFunc(t.backoff, other)
 	if spare < 0 && t.ready.len() == 0 {
 		spare = slices.IndexFunc(t.backoff, (*pending).sendable)
 	}

@@ -108,3 +108,19 @@ func TestFilterThatFailsInARedelivery(t *testing.T) {
 		require.Len(t, r.letters.all(), 2)
 	})
 }
+
+// A held target is asked by what gets as far as the target, though that came last: the others,
+// of which each would fail as it did, don't have it wait for a canary each.
+func TestHeldTargetIsAskedByWhatItsFilterLetsThrough(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(nil), withTarget(nil), routedBy(failsFor(errFilter, "good")))
+		r.publish(numbered(200)...)
+		<-time.After(time.Hour)
+		r.publish("good")
+		<-time.After(2 * time.Minute) // canaries are at most 90 s apart
+		synctest.Wait()
+		require.Equal(t, []int64{200}, r.targets[0].offsets(""))
+		require.Greater(t, len(r.letters.all()), 10)
+	})
+}
