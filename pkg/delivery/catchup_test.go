@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -266,4 +268,32 @@ func TestFeedsUnderRandomSchedules(t *testing.T) {
 			require.Empty(t, r.letters.all())
 		})
 	}
+}
+
+// A lane that attaches just when the live feed has looked for one that needs it is not
+// overlooked: it settles nothing by which the live feed would wake.
+func TestLiveFeedNoticesALaneThatAttachesJustThen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(nil), withTarget(nil))
+		full, idle := r.p.lanes[0], r.p.lanes[1]
+		for range 100_000 {
+			r.p.feeding.Lock()
+			full.attached, idle.attached = true, false
+			r.p.feeding.Unlock()
+			noticed := make(chan error, 1)
+			var begun atomic.Int32
+			together := func(do func()) {
+				begun.Add(1)
+				for begun.Load() < 2 {
+					runtime.Gosched()
+				}
+				do()
+			}
+			go together(func() { noticed <- r.p.detachOrWait(full, nil) })
+			go together(func() { r.p.attach(idle) })
+			synctest.Wait()
+			require.Len(t, noticed, 1)
+		}
+	})
 }

@@ -61,23 +61,27 @@ func (p *Partition) feed(r arrival) error {
 }
 
 // detachOrWait returns when the full lane is detached, when there may be room in it, or
-// when another has attached, since this one may detach then.
+// when another has attached, since this one may detach then. What can wake it is asked for
+// before the others are looked at, so that it misses none that changes just then.
 func (p *Partition) detachOrWait(l *Lane, room <-chan struct{}) error {
-	p.waits.Store(true) // before the others are looked at
+	p.waits.Store(true)
 	defer p.waits.Store(false)
-	for !p.detach(l) {
+	for {
+		joined := p.lanesJoined()
+		if p.detach(l) {
+			return nil
+		}
 		p.busy.Store(0)
 		select {
 		case <-room:
 			return nil
 		case <-p.hungry:
-		case <-p.lanesJoined():
+		case <-joined:
 			return nil
 		case <-p.ctx.Done():
 			return context.Cause(p.ctx)
 		}
 	}
-	return nil
 }
 
 // feedNow wakes the live feed if it waits for a full lane. It does not wait.
