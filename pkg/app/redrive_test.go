@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -9,7 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/hms-sme/policysync/connectors"
 	"github.com/hms-sme/policysync/pkg/config"
+	"github.com/hms-sme/policysync/pkg/control"
 	"github.com/hms-sme/policysync/pkg/deadletter"
 	"github.com/hms-sme/policysync/pkg/receipt"
 )
@@ -127,6 +131,44 @@ func TestRedriveOfOneTargetWaitsForNoOther(t *testing.T) {
 	obeyed(t, l, up)
 	require.NoError(t, l.Progress(t.Context(), down))
 	require.Equal(t, 1, down[0].Left)
+}
+
+// A member whose config lacks the target, as in a rolling deploy, resolves nothing of a redrive
+// and obeys no push: both stand for the member that comes with it.
+func TestCommandsWaitForAMemberThatHasTheTarget(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	broken := p.config("dead_letters: {hold_ratio: 1}\n" + dividing)
+	a := p.running(broken)
+	at := p.produce(broken, oneLine(policy("P-1", 1, "policyCreated")), oneLine(policy("P-2", 5, "policyCreated")))[1].Source
+	eventually(t, "all is committed", func() bool { return p.lag(broken) == 0 })
+	require.NoError(t, a.Stop(t.Context()))
+
+	cfg := p.config(mended)
+	l := p.open(cfg)
+	redrives := commanded(t, l, deadletter.Filter{Target: "ledger"})
+	push := &control.Push{ID: "p1", Target: "ledger", PolicyKey: "P-2", Topic: at.Topic, Partition: at.Partition, Offset: at.Offset}
+	require.NoError(t, Command(t.Context(), cfg, "ledger", push, discard))
+
+	var log lockedBuffer
+	lacks := p.config("targets:\n  other: {connector: file, path: @dir/other.jsonl, map: {id: event.payload.policyId}}\n")
+	earlier := New(lacks, Options{Version: "test", Registry: connectors.Builtin(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	t.Cleanup(func() { require.NoError(t, earlier.Stop(context.Background())) })
+	require.NoError(t, earlier.Start(t.Context()))
+	eventually(t, "it owns the partitions", func() bool { return earlier.engine.Owns("policies", 0) && earlier.engine.Owns("policies", 1) })
+	for _, r := range []control.Record{redrives[0].Redrive, push} {
+		waits := regexp.MustCompile("config lacks.*command=" + string(r.Key()) + " target=ledger")
+		eventually(t, "it says why it does not obey", func() bool { return waits.MatchString(log.String()) })
+	}
+	require.NoError(t, earlier.Stop(t.Context()))
+
+	p.running(cfg)
+	obeyed(t, l, redrives)
+	require.Equal(t, map[string]int{receipt.Delivered: 1}, redrives[0].Settled)
+	outcome, err := AwaitPush(t.Context(), cfg, push, discard)
+	require.NoError(t, err)
+	require.Equal(t, receipt.Delivered, outcome)
+	require.Len(t, p.ledger(), 3, "the one that was no letter, and each once more")
 }
 
 func TestRedriveRefuses(t *testing.T) {

@@ -83,6 +83,11 @@ func (r *redriver) obey(offset int64, record control.Record) {
 		delete(r.commands, string(record.Key()))
 		return
 	}
+	if target != "" && !r.engine.HasTarget(target) { // nor will it as long as this member runs
+		r.log.Warn("a command is of a target that this member's config lacks: on its partitions the command waits for a member that has the target",
+			"command", string(record.Key()), "target", target)
+		return
+	}
 	r.commands[string(record.Key())] = redriveCommand{offset, record}
 	if r.wake[target] == nil {
 		wake := make(chan struct{}, 1)

@@ -66,6 +66,9 @@ func (a *Again) id(target string) string {
 	return id + a.Command
 }
 
+// HasTarget reports whether the engine has a target of that name.
+func (e *Engine) HasTarget(name string) bool { return e.target(name) != nil }
+
 // Owns reports whether a partition is assigned to this engine.
 func (e *Engine) Owns(topic string, partition int32) bool {
 	return e.partition(topic, partition) != nil
@@ -153,6 +156,9 @@ func foremost(a, b string) string {
 // unsettle decodes and routes a record once more. It returns a redelivery for each target
 // that is to have it, or how the record ended without any.
 func (p *Partition) unsettle(ctx context.Context, a Again) (ds []*redelivery, outcome string, err error) {
+	if a.Target != "" && !p.engine.HasTarget(a.Target) { // what it wants only a member that has it can tell
+		return nil, "", fmt.Errorf("send %s again: this member's config lacks target %s", a.Record.Position, a.Target)
+	}
 	ctx, cancel := p.with(ctx)
 	defer cancel()
 	spanned, span := p.engine.Tracer.StartProcess(ctx, a.Record)

@@ -327,6 +327,21 @@ func TestRedeliveryOfARecordAsAWhole(t *testing.T) {
 	})
 }
 
+// Of a target that the config lacks nobody here knows what it wants: what is to be sent to it
+// again stays unsettled, and what is for others goes on.
+func TestRedeliveryToATargetThatTheConfigLacks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.proving()
+		added := again(0, "a")
+		added.Target = "added"
+		outcomes, err := r.Redeliver(t.Context(), []Again{added, again(1, "b")})
+		require.EqualError(t, err, "send policies/0/0 again: this member's config lacks target added")
+		require.Equal(t, []string{"", outcomeDelivered}, outcomes)
+	})
+}
+
 // With its assignment, or when a replay takes the lane's place, a redelivery ends
 // unsettled: whoever asked finds out and asks again.
 func TestRedeliveryEndsWithItsLane(t *testing.T) {
