@@ -23,6 +23,7 @@
 //	                      bytes   command id
 //	                      byte    mode
 //	                      varint  end - committed offset
+//	                      varint  former - committed offset
 //	           uvarint  number of runs, then for each of them, going up from next
 //	                      uvarint  unsettled offsets below it, at least 1
 //	                      uvarint  settled offsets in it, at least 1
