@@ -7,6 +7,7 @@ import (
 
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/receipt"
 	"github.com/hms-sme/policysync/pkg/route"
 )
 
@@ -138,7 +139,7 @@ func (l *Lane) givesWay(ev *event.Event) bool {
 
 // passOver settles a version that gives way.
 func (l *Lane) passOver(ctx context.Context, ev *event.Event) {
-	l.pass(ev.Offset, outcomeSuperseded, func() {
+	l.pass(ev.Offset, receipt.Superseded, func() {
 		l.cursor.SettleRange(ev.Offset, ev.Offset+1)
 		l.keepPassedOver(ctx, ev)
 	})

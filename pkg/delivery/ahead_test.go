@@ -168,7 +168,7 @@ func TestLatestCountsWhatGaveWayBeyondItsWindow(t *testing.T) {
 			gaveWay += last.Superseded
 		}
 		require.NotZero(t, gaveWay)
-		require.EqualValues(t, gaveWay, r.Snapshot().Targets[0].Settled[outcomeSuperseded])
+		require.EqualValues(t, gaveWay, r.Snapshot().Targets[0].Settled[receipt.Superseded])
 
 		r.targets[0].set(accepted)
 		<-time.After(10 * time.Minute)

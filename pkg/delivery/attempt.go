@@ -12,6 +12,7 @@ import (
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/deadletter"
 	"github.com/hms-sme/policysync/pkg/mapping"
+	"github.com/hms-sme/policysync/pkg/receipt"
 )
 
 // attempt is one call of the connector on its way.
@@ -177,9 +178,9 @@ func (t *Target) land(a *attempt, results []connector.Result) *attempt {
 // target's and spends no attempt of p.
 func (t *Target) landOne(p *pending, r connector.Result, probe, cancelled bool, now time.Time) error {
 	if r.Err == nil {
-		outcome := outcomeDelivered
+		outcome := receipt.Delivered
 		if r.Receipt.Stale {
-			outcome = outcomeStale
+			outcome = receipt.Stale
 		}
 		t.success.add(p.d.Key)
 		t.hold.note(p.d.Key, endedWell)
@@ -335,7 +336,7 @@ func (t *Target) deadLetter(p *pending) {
 		l.flying--
 		p.queue.flying--
 		if err == nil && !l.ended {
-			l.settle(p, outcomeDeadLettered)
+			l.settle(p, receipt.DeadLettered)
 			l.advance(p.queue, time.Now())
 			t.pump()
 		}

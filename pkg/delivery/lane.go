@@ -226,7 +226,7 @@ func (l *Lane) settle(p *pending, outcome string) {
 	case p.again != nil: // the cursor is past it
 		p.again.ended <- outcome
 		age = 0
-	case outcome == outcomeSuperseded:
+	case outcome == receipt.Superseded:
 		l.cursor.SettleRange(offset, offset+1)
 	default:
 		l.mark(offset)
@@ -270,7 +270,7 @@ func (l *Lane) advance(q *keyQueue, now time.Time) {
 		return
 	}
 	if l.outdated(p) {
-		l.settle(p, outcomeStale)
+		l.settle(p, receipt.Stale)
 		l.advance(q, now)
 		return
 	}

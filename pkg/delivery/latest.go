@@ -3,6 +3,8 @@ package delivery
 import (
 	"container/heap"
 	"slices"
+
+	"github.com/hms-sme/policysync/pkg/receipt"
 )
 
 // This file is conflation, `deliver: latest`: of a key, at most one version waits
@@ -82,7 +84,7 @@ func (l *Lane) withdraw(old *pending) {
 		heap.Remove(&l.t.backoff, old.at)
 	case queued, flying, replaced:
 	}
-	l.settle(old, outcomeSuperseded)
+	l.settle(old, receipt.Superseded)
 }
 
 // failed is the number of attempts at the delivery, and at those it replaced.

@@ -5,19 +5,20 @@ import (
 	"slices"
 
 	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/receipt"
 )
 
 // filter settles an offset whose event the target does not want. It is not recorded:
 // to filter once more costs nothing.
 func (l *Lane) filter(offset int64) {
-	l.pass(offset, outcomeFiltered, func() { l.cursor.SettleRange(offset, offset+1) })
+	l.pass(offset, receipt.Filtered, func() { l.cursor.SettleRange(offset, offset+1) })
 }
 
 // bury settles a record whose dead letter is written. That is recorded like a push, so
 // that a restart does not write it again; where there is no room, before anything later
 // is admitted: or the repeated letter's receipt would replace that of a later version.
 func (l *Lane) bury(ctx context.Context, r *event.Record, cause error) {
-	l.pass(r.Offset, outcomeDeadLettered, func() {
+	l.pass(r.Offset, receipt.DeadLettered, func() {
 		if l.fits(r.Offset, max(l.offered, r.Offset)) {
 			l.mark(r.Offset)
 		} else {

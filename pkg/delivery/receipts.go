@@ -227,11 +227,11 @@ func (l *Lane) keepSettled(p *pending, outcome string) {
 		Trace: traceID(p.span), Reference: receipt.Bounded(p.reference),
 	}
 	switch outcome {
-	case outcomeDelivered:
+	case receipt.Delivered:
 		r.Superseded = p.superseded
-	case outcomeSuperseded:
+	case receipt.Superseded:
 		r.Superseded = 1
-	case outcomeDeadLettered:
+	case receipt.DeadLettered:
 		r.Class, r.Error, r.Letter = string(p.lastClass), receipt.Bounded(p.lastErr.Error()), p.d.ID
 	}
 	l.keep(r)
@@ -241,7 +241,7 @@ func (l *Lane) keepSettled(p *pending, outcome string) {
 func (l *Lane) keepPassedOver(ctx context.Context, ev *event.Event) {
 	if l.p.engine.Receipts {
 		l.keep(receipt.Receipt{
-			Target: l.t.name, Key: ev.Key, Outcome: outcomeSuperseded, Source: ev.Position, Superseded: 1,
+			Target: l.t.name, Key: ev.Key, Outcome: receipt.Superseded, Source: ev.Position, Superseded: 1,
 			Version: ev.Version, HasVersion: ev.HasVersion, Deleted: ev.Tombstone(), Trace: traceID(trace.SpanFromContext(ctx)),
 		})
 	}
@@ -254,7 +254,7 @@ func (l *Lane) keepBuried(ctx context.Context, r *event.Record, letter string, c
 		return
 	}
 	l.keep(receipt.Receipt{
-		Target: l.t.name, Key: string(r.Key), Outcome: outcomeDeadLettered, Source: r.Position,
+		Target: l.t.name, Key: string(r.Key), Outcome: receipt.DeadLettered, Source: r.Position,
 		Deleted: r.Value == nil, Trace: traceID(trace.SpanFromContext(ctx)),
 		Class: string(connector.Permanent), Error: receipt.Bounded(cause.Error()), Letter: letter,
 	})

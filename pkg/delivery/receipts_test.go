@@ -328,7 +328,7 @@ func TestMemoryOfReceiptsIsGivenBack(t *testing.T) {
 	commit := func(n int) {
 		receipts := slices.Grow(u.spare, n)[:n]
 		for i := range receipts {
-			receipts[i] = receipt.Receipt{Outcome: outcomeDelivered, Key: strconv.Itoa(i)}
+			receipts[i] = receipt.Receipt{Outcome: receipt.Delivered, Key: strconv.Itoa(i)}
 		}
 		u.add(receipts)
 		require.Len(t, u.list, n)

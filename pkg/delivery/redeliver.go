@@ -115,7 +115,7 @@ func (e *Engine) Redeliver(ctx context.Context, all []Again) (outcomes []string,
 	}
 	for _, d := range every {
 		if d.has && !d.outdated { // whoever sent it did not come to tell
-			d.ended <- outcomeDelivered
+			d.ended <- receipt.Delivered
 			continue
 		}
 		d.lane.redeliver(d)
@@ -145,12 +145,12 @@ func (e *Engine) Redeliver(ctx context.Context, all []Again) (outcomes []string,
 
 // foremost is the outcome for two targets.
 func foremost(a, b string) string {
-	for _, outcome := range []string{"", outcomeDeadLettered, outcomeDelivered, outcomeStale} {
+	for _, outcome := range []string{"", receipt.DeadLettered, receipt.Delivered, receipt.Stale} {
 		if a == outcome || b == outcome {
 			return outcome
 		}
 	}
-	return outcomeFiltered
+	return receipt.Filtered
 }
 
 // unsettle decodes and routes a record once more. It returns a redelivery for each target
@@ -171,7 +171,7 @@ func (p *Partition) unsettle(ctx context.Context, a Again) (ds []*redelivery, ou
 		if err := p.unsettled(spanned, &a, unreadable); err != nil {
 			return nil, "", err
 		}
-		return nil, outcomeDeadLettered, nil
+		return nil, receipt.DeadLettered, nil
 	}
 	verdicts := p.engine.route(ev).Targets
 	p.feeding.Lock()
@@ -188,7 +188,7 @@ func (p *Partition) unsettle(ctx context.Context, a Again) (ds []*redelivery, ou
 			})
 		}
 	}
-	return ds, outcomeFiltered, nil
+	return ds, receipt.Filtered, nil
 }
 
 // readAgain tells what is wrong with the record from what only hinders to read it now.
@@ -348,7 +348,7 @@ func (l *Lane) unwatch(key string) {
 // notePushed tells those who watch the key of p that the target has it, or a newer one.
 func (l *Lane) notePushed(p *pending, outcome string) {
 	w, ok := l.watched[p.d.Key]
-	if ok && (outcome == outcomeDelivered || outcome == outcomeStale) && p.d.Event.TopicID == l.p.TopicID {
+	if ok && (outcome == receipt.Delivered || outcome == receipt.Stale) && p.d.Event.TopicID == l.p.TopicID {
 		w.any, w.offset = true, max(w.offset, p.d.Event.Offset)
 		l.watched[p.d.Key] = w
 	}

@@ -131,7 +131,7 @@ func TestRedelivery(t *testing.T) {
 		require.Len(t, r.letters.all(), 1)
 		before := r.committable()
 
-		require.Equal(t, []string{outcomeDelivered}, r.redeliver(again(1, "b")))
+		require.Equal(t, []string{receipt.Delivered}, r.redeliver(again(1, "b")))
 		require.Equal(t, []int64{1}, r.targets[0].ids("c1"))
 		require.Equal(t, r.letters.all()[0].ID+"/c1", r.targets[0].applied[2].ID)
 		require.Equal(t, connector.Version{Value: 1, Known: true}, r.targets[0].applied[2].Version)
@@ -140,12 +140,12 @@ func TestRedelivery(t *testing.T) {
 		proof := kept.last()
 		require.Equal(t, []any{receipt.Delivered, "b", int64(1)}, []any{proof.Outcome, proof.Key, proof.Source.Offset})
 
-		require.Equal(t, []string{outcomeDelivered}, r.redeliver(again(1, "b")), "the target has it")
+		require.Equal(t, []string{receipt.Delivered}, r.redeliver(again(1, "b")), "the target has it")
 		require.Len(t, r.targets[0].ids("c1"), 1)
 		require.Equal(t, []string{""}, r.redeliver(Again{Record: &event.Record{Position: event.Position{Topic: "processes"}}}), "of another member")
 		once := again(1, "b")
 		once.Repeat = true
-		require.Equal(t, []string{outcomeDelivered}, r.redeliver(once), "asked for")
+		require.Equal(t, []string{receipt.Delivered}, r.redeliver(once), "asked for")
 	})
 }
 
@@ -180,7 +180,7 @@ func TestRedeliveryKeepsTheNewerVersion(t *testing.T) {
 				r.publish("k")
 				r.drained()
 				newer(r, kept)
-				require.Equal(t, []string{outcomeStale}, r.redeliver(again(0, "k")))
+				require.Equal(t, []string{receipt.Stale}, r.redeliver(again(0, "k")))
 				require.Empty(t, r.targets[0].ids("c1"))
 				r.targets[0].inOrder(t)
 			})
@@ -194,7 +194,7 @@ func TestRedeliveryKeepsTheNewerVersion(t *testing.T) {
 			r.targets[0].refusing(0, 1)
 			r.publish("k", "k")
 			r.drained()
-			require.Equal(t, []string{outcomeDelivered}, r.redeliver(again(0, "k")))
+			require.Equal(t, []string{receipt.Delivered}, r.redeliver(again(0, "k")))
 		})
 	})
 }
@@ -260,7 +260,7 @@ func redeliverAtRandom(t *testing.T, deliver string) {
 			}
 		}
 		for _, outcome := range r.redeliver(some...) {
-			require.Contains(t, []string{outcomeDelivered, outcomeStale, outcomeDeadLettered}, outcome)
+			require.Contains(t, []string{receipt.Delivered, receipt.Stale, receipt.DeadLettered}, outcome)
 		}
 		<-time.After(rand.N(time.Second))
 	}
@@ -285,7 +285,7 @@ func TestRedeliveryThatFailsAgain(t *testing.T) {
 			all = append(all, again(int64(n), fmt.Sprint("k", n)))
 		}
 		for _, outcome := range r.redeliver(all...) {
-			require.Equal(t, outcomeDeadLettered, outcome)
+			require.Equal(t, receipt.DeadLettered, outcome)
 		}
 		require.Len(t, r.letters.all(), 40)
 		for _, l := range r.letters.all() {
@@ -306,23 +306,23 @@ func TestRedeliveryOfARecordAsAWhole(t *testing.T) {
 		r.publish("a", "garbage")
 		r.drained()
 		whole := Again{Record: record(1, "garbage"), Command: "c1"}
-		require.Equal(t, []string{outcomeDeadLettered}, r.redeliver(whole))
+		require.Equal(t, []string{receipt.DeadLettered}, r.redeliver(whole))
 		letter := r.letters.all()[1]
 		require.Equal(t, r.letters.all()[0].ID+"/c1", letter.ID)
 		require.Empty(t, letter.Target)
 
 		whole = Again{Record: record(1, "mended"), Command: "c2"}
 		r.targets[1].refusing(1)
-		require.Equal(t, []string{outcomeDeadLettered}, r.redeliver(whole), "one of them refused it")
+		require.Equal(t, []string{receipt.DeadLettered}, r.redeliver(whole), "one of them refused it")
 		require.Equal(t, []int64{1}, r.targets[0].ids("c2"))
 		require.True(t, strings.HasSuffix(r.letters.all()[2].ID, "/target1/c2"))
-		require.Equal(t, []string{outcomeDelivered}, r.redeliver(whole), "one has it, now the other too")
+		require.Equal(t, []string{receipt.Delivered}, r.redeliver(whole), "one has it, now the other too")
 		require.Equal(t, []int64{1}, r.targets[0].ids("c2"), "and only the other gets it")
 
 		waits := Again{Record: record(2, "registry-down"), Command: "c3"}
 		outcomes, err := r.Redeliver(t.Context(), []Again{waits, again(0, "a")})
 		require.ErrorContains(t, err, "read record policies/0/2 again: ask schema registry: connection refused")
-		require.Equal(t, []string{"", outcomeDelivered}, outcomes, "it is nobody's letter")
+		require.Equal(t, []string{"", receipt.Delivered}, outcomes, "it is nobody's letter")
 		require.Len(t, r.letters.all(), 3)
 	})
 }
@@ -338,7 +338,7 @@ func TestRedeliveryToATargetThatTheConfigLacks(t *testing.T) {
 		added.Target = "added"
 		outcomes, err := r.Redeliver(t.Context(), []Again{added, again(1, "b")})
 		require.EqualError(t, err, "send policies/0/0 again: this member's config lacks target added")
-		require.Equal(t, []string{"", outcomeDelivered}, outcomes)
+		require.Equal(t, []string{"", receipt.Delivered}, outcomes)
 	})
 }
 

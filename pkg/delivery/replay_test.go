@@ -16,6 +16,7 @@ import (
 	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/control"
 	"github.com/hms-sme/policysync/pkg/event"
+	"github.com/hms-sme/policysync/pkg/receipt"
 )
 
 // replayOf replays one target from an offset on.
@@ -272,7 +273,7 @@ func TestReplayOfWhatHasLeftTheLogGathersNothing(t *testing.T) {
 		r.p.Abort()
 		again := newRig(t, withTarget(smallWindow), resumeFrom(offset, meta), ordered(replayOf("c1", 0, 0)), logStart(30))
 		again.proving()
-		require.Equal(t, []string{outcomeDelivered}, again.redeliver(Again{Record: record(7, "other"), Target: "target0", Command: "c2"}))
+		require.Equal(t, []string{receipt.Delivered}, again.redeliver(Again{Record: record(7, "other"), Target: "target0", Command: "c2"}))
 		for n := range 30 {
 			again.publish(fmt.Sprint("k", n))
 		}

@@ -13,15 +13,6 @@ import (
 	"github.com/hms-sme/policysync/pkg/telemetry"
 )
 
-// How a delivery settles.
-const (
-	outcomeDelivered    = "delivered"
-	outcomeFiltered     = "filtered"
-	outcomeSuperseded   = "superseded"
-	outcomeStale        = "stale"
-	outcomeDeadLettered = "dead-lettered"
-)
-
 const stateHalfOpen = gobreaker.StateHalfOpen
 
 func spans(entries []*pending) []trace.Link {

@@ -31,7 +31,7 @@ const (
 	KindLetter Kind = "letter"
 )
 
-// The outcomes that readers tell apart. A filtered delivery has no receipt.
+// How a delivery settles. A filtered one has no receipt.
 const (
 	Delivered    = "delivered"
 	Filtered     = "filtered"
