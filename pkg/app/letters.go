@@ -64,8 +64,7 @@ func (l *Letters) Unresolved(ctx context.Context, f *deadletter.Filter, each fun
 }
 
 func (l *Letters) unresolved(ctx context.Context, since time.Time, selects func(*StoredLetter) bool, each func(*StoredLetter) error) (problems []error, err error) {
-	done := map[letterKey]struct{}{}
-	err = l.resolutions(ctx, func(r *receipt.Resolution) { done[keyOf(r.Letter)] = struct{}{} }, &problems)
+	done, err := l.resolved(ctx, &problems)
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +77,22 @@ func (l *Letters) unresolved(ctx context.Context, since time.Time, selects func(
 		return each(s)
 	})
 	return problems, err
+}
+
+// stillLeft returns those of the letters that nobody has resolved meanwhile.
+func (l *Letters) stillLeft(ctx context.Context, letters []StoredLetter) ([]StoredLetter, error) {
+	var problems []error // whoever found the letters has told
+	done, err := l.resolved(ctx, &problems)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(letters, func(s StoredLetter) bool { _, ok := done[keyOf(s.ID)]; return ok }), nil
+}
+
+func (l *Letters) resolved(ctx context.Context, problems *[]error) (map[letterKey]struct{}, error) {
+	done := map[letterKey]struct{}{}
+	err := l.resolutions(ctx, func(r *receipt.Resolution) { done[keyOf(r.Letter)] = struct{}{} }, problems)
+	return done, err
 }
 
 // ErrNoLetter reports an id that no letter of the topic has.

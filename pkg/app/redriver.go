@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -144,6 +145,9 @@ func (r *redriver) serve(target string, wake <-chan struct{}) {
 	for {
 		again := make(<-chan time.Time)
 		for _, c := range r.of(target) {
+			if !r.stands(c) {
+				continue
+			}
 			var err error
 			switch c := c.(type) {
 			case *control.Redrive:
@@ -169,13 +173,32 @@ func (r *redriver) serve(target string, wake <-chan struct{}) {
 	}
 }
 
-// redrive sends what is left of a redrive and lies on partitions of this member.
+// stands reports whether a command was not taken away meanwhile.
+func (r *redriver) stands(c control.Record) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.commands[string(c.Key())]
+	return ok
+}
+
+// errWithdrawn ends a redrive that was taken away meanwhile.
+var errWithdrawn = errors.New("the command was taken away")
+
+// redrive sends what is left of a redrive and lies on partitions of this member. That may
+// take as long as the target is down: before each chunk it looks whether the command stands,
+// and which letters were resolved.
 func (r *redriver) redrive(c *control.Redrive) error {
 	var chunk []StoredLetter
 	var bytes int
 	send := func() error {
-		some := chunk
+		if !r.stands(c) {
+			return errWithdrawn
+		}
+		some, err := r.letters.stillLeft(r.ctx, chunk)
 		chunk, bytes = nil, 0
+		if err != nil || len(some) == 0 {
+			return err
+		}
 		return r.send(c, some)
 	}
 	var missing error
@@ -200,6 +223,9 @@ func (r *redriver) redrive(c *control.Redrive) error {
 	}
 	if err == nil && len(chunk) > 0 {
 		err = send()
+	}
+	if errors.Is(err, errWithdrawn) {
+		return nil
 	}
 	return cmp.Or(err, missing)
 }
