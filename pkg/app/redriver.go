@@ -236,7 +236,7 @@ func (r *redriver) send(c *control.Redrive, letters []StoredLetter) error {
 	slices.SortStableFunc(letters, func(a, b StoredLetter) int { return cmp.Compare(a.Position.Offset, b.Position.Offset) })
 	all := make([]delivery.Again, len(letters))
 	for i, l := range letters {
-		all[i] = delivery.Again{Record: l.Original, Target: l.Target, Command: c.ID}
+		all[i] = delivery.Again{Record: l.Original, Target: l.Target, Command: c.ID, Failed: l.Written}
 	}
 	outcomes, failed := r.engine.Redeliver(r.ctx, all)
 	var ended []receipt.Resolution

@@ -90,3 +90,40 @@ targets:
 		})
 	}
 }
+
+// The letter of a replay that failed is not taken for delivered, though the target got that
+// very version before: the mended mapping takes effect.
+func TestRedriveOfAFailedReplay(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	cfg := p.config(mended)
+	a := p.running(cfg)
+	p.produce(cfg, oneLine(policy("P-1", 1, "policyCreated")))
+	eventually(t, "all is committed", func() bool { return p.lag(cfg) == 0 })
+	require.NoError(t, a.Stop(t.Context()))
+
+	broken := p.config("dead_letters: {hold_ratio: 1}\n" + dividing)
+	a = p.running(broken)
+	adm, err := NewAdmin(broken, discard)
+	require.NoError(t, err)
+	defer adm.Close()
+	replay, err := NewReplay(t.Context(), broken, adm, ReplayRequest{Target: "ledger", From: "earliest"})
+	require.NoError(t, err)
+	replay.ID = "r1"
+	_, err = StartReplay(t.Context(), broken, adm, replay)
+	require.NoError(t, err)
+	l := p.open(broken)
+	eventually(t, "it fails", func() bool {
+		n := 0
+		_, err := l.Unresolved(t.Context(), &deadletter.Filter{}, func(*StoredLetter) error { n++; return nil })
+		require.NoError(t, err)
+		return n == 1
+	})
+	require.NoError(t, a.Stop(t.Context()))
+
+	p.running(cfg)
+	redrives := commanded(t, l, deadletter.Filter{Target: "ledger"})
+	obeyed(t, l, redrives)
+	require.Equal(t, map[string]int{receipt.Delivered: 1}, redrives[0].Settled)
+	require.Len(t, p.ledger(), 2)
+}

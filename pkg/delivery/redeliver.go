@@ -31,6 +31,9 @@ type Again struct {
 	Target string
 	// Command ends the idempotency key, and the id of a dead letter.
 	Command string
+	// Failed is when the record became the dead letter: what the target had got before proves
+	// nothing, since it may have failed at the same version again, in a replay or a push.
+	Failed time.Time
 	// Repeat pushes also the very version that the target has.
 	Repeat bool
 }
@@ -260,7 +263,7 @@ func (e *Engine) compare(ctx context.Context, parts map[*Partition]bool, ds []*r
 		for _, d := range ds {
 			for i := range receipts {
 				if r := &receipts[i]; d.lane.t.name == target && d.key == r.Key && d.ev.HasKey {
-					d.has = d.has || !d.Repeat && d.proves(r)
+					d.has = d.has || !d.Repeat && d.proves(r) && r.Time.After(d.Failed)
 					d.outdated = d.outdated || d.overwrites(r)
 				}
 			}
