@@ -111,10 +111,11 @@ func (l *Lane) hasRoom() bool {
 }
 
 // asks reports whether the lane has anything by which a target in doubt can be asked, and
-// that settles once the doubt is over.
+// that settles once the doubt is over. What is in flight does ask; its attempt is not looked
+// into, since it may be making the document just now.
 func (l *Lane) asks() bool {
 	for _, q := range l.keys {
-		if q.entries[0].sendable() {
+		if p := q.entries[0]; p.state == flying || p.sendable() {
 			return true
 		}
 	}
