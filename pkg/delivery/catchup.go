@@ -29,7 +29,8 @@ type Feed interface {
 const (
 	// catchUpBytes bounds the records between a catch-up feed and its lane.
 	catchUpBytes = 1 << 20
-	// patience is how long a catch-up feed stays open while its lane is full.
+	// patience is how long a catch-up feed stays open while its lane is full, and any feed
+	// waits before it looks again whether the lane is.
 	patience = 2 * time.Second
 )
 

@@ -62,8 +62,10 @@ func (p *Partition) feed(r arrival) error {
 
 // detachOrWait returns when the full lane is detached, when there may be room in it, or
 // when another has attached, since this one may detach then. What can wake it is asked for
-// before the others are looked at, so that it misses none that changes just then.
+// before the others are looked at, so that it misses none that changes just then. There may
+// be room also after a while, see [Lane.awaitRoom].
 func (p *Partition) detachOrWait(l *Lane, room <-chan struct{}) error {
+	late := time.After(patience)
 	p.waits.Store(true)
 	defer p.waits.Store(false)
 	for {
@@ -77,6 +79,8 @@ func (p *Partition) detachOrWait(l *Lane, room <-chan struct{}) error {
 			return nil
 		case <-p.hungry:
 		case <-joined:
+			return nil
+		case <-late:
 			return nil
 		case <-p.ctx.Done():
 			return context.Cause(p.ctx)

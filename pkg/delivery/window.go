@@ -1,6 +1,9 @@
 package delivery
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // full reports whether the window has no room for one more delivery, which takes the
 // place of old if that is not nil. A single delivery larger than the window passes an
@@ -79,7 +82,9 @@ func (l *Lane) wakeFeed() {
 	}
 }
 
-// awaitRoom waits until the lane has room.
+// awaitRoom waits until the lane has room. What the lane settles wakes it. But room is made
+// also by what other lanes give back of the budget, and by a delivery that turns out not to
+// ask: nobody tells of those, so it looks again now and then.
 func (l *Lane) awaitRoom(ctx context.Context) error {
 	for {
 		l.t.mu.Lock()
@@ -93,6 +98,7 @@ func (l *Lane) awaitRoom(ctx context.Context) error {
 		}
 		select {
 		case <-room:
+		case <-time.After(patience):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
