@@ -48,8 +48,21 @@ func (t *Target) take(a *attempt, now time.Time) {
 	if t.batch != nil {
 		size = t.settings.Batch.Size
 	}
+	// Of one lane only the first of a key is ready, but two lanes may have the same key.
+	var keys map[string]bool
+	if size > 1 && !t.ordered && len(t.lanes) > 1 {
+		keys = map[string]bool{}
+	}
+	var twice []*pending
 	for len(a.entries) < size && t.ready.len() > 0 {
 		p := t.ready.take(0)
+		if keys[p.d.Key] {
+			twice = append(twice, p)
+			continue
+		}
+		if keys != nil {
+			keys[p.d.Key] = true
+		}
 		p.launch(now)
 		a.entries = append(a.entries, p)
 		if t.batch == nil || !t.ordered || p.lane.latest {
@@ -65,6 +78,7 @@ func (t *Target) take(a *attempt, now time.Time) {
 			a.entries = append(a.entries, next)
 		}
 	}
+	t.ready.giveBack(twice)
 }
 
 // takeCanary prefers, also over a back-off that has not ended, a delivery of

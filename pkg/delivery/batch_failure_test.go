@@ -150,6 +150,38 @@ func TestUnorderedBatchHoldsAKeyOnce(t *testing.T) {
 	})
 }
 
+// Two lanes may have the same key, after a topic got more partitions for example. A batch
+// has it once, what it passes over goes with the next.
+func TestUnorderedBatchHoldsAKeyOnceOverAllLanes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, withTarget(func(s *Settings) { s.Batch, s.Concurrency = Batch{Size: 4}, 1 }))
+		c := r.targets[0]
+		r.Targets[0].batch, r.Targets[0].ordered = unordered{c, batchingConnector{c}}, false
+		other, err := r.Assign(t.Context(), Assignment{Topic: "policies", TopicID: topicID, Partition: 1}, r.log)
+		require.NoError(t, err)
+		defer other.Abort()
+		r.pause(0, true)
+		r.publish("a", "b")
+		synctest.Wait()
+		var more []*event.Record
+		for i, key := range []string{"a", "b", "c", "d", "e"} {
+			more = append(more, record(int64(i), key))
+			more[i].Partition = 1
+		}
+		other.Take(more, 0, 5)
+		synctest.Wait()
+		r.pause(0, false)
+		synctest.Wait()
+		var keys []string
+		for _, a := range c.tried() {
+			keys = append(keys, a.key)
+		}
+		require.Equal(t, []string{"a", "b", "c", "d", "a", "b", "e"}, keys)
+		require.Equal(t, 2, c.calls)
+	})
+}
+
 // unordered takes batches and promises no order in them.
 type unordered struct {
 	*recordingConnector

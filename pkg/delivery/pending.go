@@ -115,6 +115,12 @@ func (f *fifo) take(i int) *pending {
 	return p
 }
 
+// giveBack puts what was just taken from the front there again, in the same order.
+func (f *fifo) giveBack(entries []*pending) {
+	f.head -= len(entries)
+	copy(f.entries[f.head:], entries)
+}
+
 // replace leaves p in its place, as nothing, until such are half of the queue.
 func (f *fifo) replace(p *pending) {
 	p.state = replaced
