@@ -183,26 +183,52 @@ func (g *Group) release(gone map[string][]int32, revoked bool) {
 	g.finish(released, revoked)
 }
 
+// finish ends assignments that were taken out of the live ones. One that is restarted, or
+// about to begin, keeps none of the others reading and pushing meanwhile.
 func (g *Group) finish(released []*assignment, commit bool) {
-	ids := make([]partition, 0, len(released))
-	var parts []*assignment
+	var now []*assignment
+	var late sync.WaitGroup
 	for _, a := range released {
 		a.cancel()
-		if a.begun != nil {
-			<-a.begun
-		}
-		if a.p != nil {
-			ids, parts = append(ids, a.id), append(parts, a)
+		switch {
+		case begun(a):
+			now = append(now, a)
+		case a.begun != nil:
+			late.Go(func() {
+				<-a.begun
+				g.end([]*assignment{a}, commit)
+			})
 		}
 	}
+	g.end(now, commit)
+	late.Wait()
+	parts := withPartition(released)
 	if len(parts) == 0 {
 		return
+	}
+	if commit {
+		g.commitLast(parts)
+	}
+	for _, a := range parts {
+		g.log.Info("partition released", "topic", a.id.topic, "partition", a.id.id, "committed", commit)
+	}
+}
+
+// end ends the Partitions of assignments that have begun.
+func (g *Group) end(all []*assignment, drain bool) {
+	parts := withPartition(all)
+	if len(parts) == 0 {
+		return
+	}
+	ids := make([]partition, len(parts))
+	for i, a := range parts {
+		ids[i] = a.id
 	}
 	g.feed.remove(ids)
 	var wg sync.WaitGroup
 	for _, a := range parts {
 		wg.Go(func() {
-			if commit {
+			if drain {
 				a.p.Drain(g.drain)
 			} else {
 				a.p.Abort()
@@ -210,10 +236,13 @@ func (g *Group) finish(released []*assignment, commit bool) {
 		})
 	}
 	wg.Wait()
-	if commit {
-		g.commitLast(parts)
+}
+
+func withPartition(all []*assignment) (parts []*assignment) {
+	for _, a := range all {
+		if a.p != nil {
+			parts = append(parts, a)
+		}
 	}
-	for _, id := range ids {
-		g.log.Info("partition released", "topic", id.topic, "partition", id.id, "committed", commit)
-	}
+	return parts
 }

@@ -2,6 +2,9 @@ package kafka
 
 import (
 	"context"
+	"errors"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +34,41 @@ func TestRevokeWaitsForTheDrainOfStop(t *testing.T) {
 	require.Equal(t, 1, n)
 	require.EqualValues(t, 1, c.committed(0).Offset)
 	m.Stop(false)
+}
+
+// A partition whose restart is under way, and waits for an attempt in flight, keeps no other
+// one that is revoked with it reading and pushing meanwhile.
+func TestRevokeDrainsAllAtOnce(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	c.publish(0, "slow")
+	c.publish(1, "quick")
+	target, closed := newRecorder(), make(chan struct{})
+	open := sync.OnceFunc(func() { close(closed) })
+	t.Cleanup(open)
+	target.set(func(_ context.Context, p place) error {
+		if p.partition == 0 {
+			<-closed // whatever its timeout
+		}
+		return nil
+	})
+	m := c.join(map[string]*recorder{"target": target}, drainFor(never))
+	t.Cleanup(open) // before the member stops
+	eventually(t, "one is delivered, one in flight", func() bool { return len(target.attempts()) == 2 && c.committed(1).Offset == 1 })
+	m.Group.mu.Lock()
+	slow := m.live[partition{topic, 0}]
+	m.Group.mu.Unlock()
+	slow.p.Diverge(errors.New("cut"))
+	eventually(t, "it is restarted", func() bool { return strings.Contains(m.log.String(), "the log is not the one that was read") })
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		m.release(map[string][]int32{topic: {0, 1}}, true)
+	}()
+	eventually(t, "the other one has ended", func() bool { return !m.engine.Owns(topic, 1) })
+	require.True(t, m.engine.Owns(topic, 0))
+	open()
+	<-released
 }
 
 // A broker that does not answer must not hold up a revoke, which waits for what
