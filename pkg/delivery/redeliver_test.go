@@ -174,7 +174,7 @@ func TestRedeliveryKeepsTheNewerVersion(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t)
+				r := newRig(t, withTarget(func(s *Settings) { s.Retry.MaxAttempts = 1000 }))
 				kept := r.proving()
 				r.targets[0].refusing(0)
 				r.publish("k")
