@@ -43,7 +43,7 @@ type Config struct {
 	Route      Route           `yaml:"route"`
 	Checkpoint Checkpoint      `yaml:"checkpoint"`
 	// DrainTimeout is how long attempts in flight may take to end when a partition is
-	// given away or the member stops.
+	// given away or the member stops, less than the group's session timeout.
 	DrainTimeout time.Duration `yaml:"drain_timeout" default:"15s" min:"1ms"`
 	DeadLetters  DeadLetters   `yaml:"dead_letters"`
 	Receipts     Receipts      `yaml:"receipts"`

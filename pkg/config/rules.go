@@ -36,6 +36,10 @@ func (d *decoder) checkRules(c *Config) {
 	if c.DrainTimeout >= kafka.RebalanceTimeout {
 		d.rulef("drain_timeout", "%v is not less than the rebalance timeout, %v: the group would go on without this member", c.DrainTimeout, kafka.RebalanceTimeout)
 	}
+	own := kafka.Timing{Session: c.Kafka.SessionTimeout}
+	if problem := c.drainsTooLong(own); problem != "" && c.Kafka.GroupProtocol == "classic" && !d.faulty("kafka") {
+		d.rulef("drain_timeout", "%s", problem)
+	}
 	d.checkTopics(c)
 	if text := c.Telemetry.TraceURL; text != "" {
 		u, err := url.Parse(strings.ReplaceAll(text, "{trace}", "0"))
@@ -111,7 +115,7 @@ func (d *decoder) checkTarget(c *Config, t *Target) {
 	}
 }
 
-// CheckTiming finds attempts that the group's timing leaves no room for. With the
+// CheckTiming finds attempts and drains that the group's timing leaves no room for. With the
 // classic protocol [Load] has done so; with KIP-848 Kafka has to be asked first. The
 // error is an [*Error].
 func (c *Config) CheckTiming(timing kafka.Timing) error {
@@ -121,7 +125,20 @@ func (c *Config) CheckTiming(timing kafka.Timing) error {
 			mistakes = append(mistakes, Mistake{Place: c.placeOf("targets." + c.Targets[i].Name + ".timeout"), Message: problem})
 		}
 	}
+	if problem := c.drainsTooLong(timing); problem != "" {
+		mistakes = append(mistakes, Mistake{Place: c.placeOf("drain_timeout"), Message: problem})
+	}
 	return c.source.asError(mistakes)
+}
+
+// drainsTooLong says why a drain is too long, "" if it is not. A member that drains does not
+// hear whether the group has given it up, which takes a session at least.
+func (c *Config) drainsTooLong(g kafka.Timing) string {
+	if c.DrainTimeout < g.Session {
+		return ""
+	}
+	return fmt.Sprintf("%v is not less than the group's session timeout, %v: what still drains could be pushed beside its next owner",
+		c.DrainTimeout, g.Session)
 }
 
 // outlasts says why no attempt at the target could start, "" if it could: one that
