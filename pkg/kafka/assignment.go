@@ -54,6 +54,7 @@ func (g *Group) assigned(_ context.Context, _ *kgo.Client, added map[string][]in
 		a := &assignment{id: id, member: member}
 		a.ctx, a.cancel = context.WithCancel(context.Background())
 		g.live[id] = a
+		delete(g.gone, id.topic)
 		return a
 	}
 	for topic, ids := range added {

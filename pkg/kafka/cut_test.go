@@ -183,3 +183,29 @@ func TestTopicIsCreatedAgain(t *testing.T) {
 		})
 	}
 }
+
+// A leader that lags behind the controller does not know the topic by its id for a while.
+// However often that happens, the partition is read again when it does, and what was in
+// flight is not repeated.
+func TestTopicIDIsUnknownAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	target := newRecorder()
+	m := c.join(map[string]*recorder{"target": target})
+	for n := range 2 {
+		open := make(chan struct{})
+		target.set(closedFor(open, place{0, int64(n)}))
+		c.publish(0, "v")
+		eventually(t, "in flight", func() bool { return len(target.attempts()) == n+1 })
+		unknown := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.UnknownTopicID, Count: -1})
+		eventually(t, "it is noticed", func() bool {
+			return strings.Count(m.log.String(), "the log is not the one that was read") == n+1
+		})
+		unknown.Remove()
+		close(open)
+	}
+	c.publish(0, "v")
+	c.settled()
+	n, repeated := target.arrived()
+	require.Equal(t, []int{3, 0}, []int{n, repeated})
+}

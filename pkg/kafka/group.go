@@ -17,7 +17,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/hms-sme/policysync/pkg/delivery"
-	"github.com/hms-sme/policysync/pkg/event"
 )
 
 // Group is this process's membership of the consumer group. Its client only joins,
@@ -40,7 +39,7 @@ type Group struct {
 	// callbacks out while Join makes the member.
 	mu   sync.Mutex
 	live map[partition]*assignment
-	gone map[event.TopicID]bool // deleted while we read them; mu guards it too
+	gone map[string]bool // topics that were left, and not assigned since; mu guards it too
 
 	joined atomic.Bool
 
@@ -87,7 +86,7 @@ func Join(c Config, g GroupConfig) (*Group, error) {
 	group := &Group{
 		config: c, engine: g.Engine, drain: g.Drain, log: g.Logger, onDone: g.Committed, proof: g.Receipts,
 		session: &session{renew: func(sent time.Time) { g.Engine.Renew(sent.Add(g.Session)) }},
-		live:    map[partition]*assignment{}, gone: map[event.TopicID]bool{}, now: make(chan struct{}, 1), stop: make(chan struct{}),
+		live:    map[partition]*assignment{}, gone: map[string]bool{}, now: make(chan struct{}, 1), stop: make(chan struct{}),
 		releasing: make(gate, 1), committing: make(gate, 1),
 	}
 	g.Engine.Renew(time.Time{}) // nothing starts before there is a session

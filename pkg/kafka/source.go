@@ -179,9 +179,8 @@ func (g *Group) restart(s source, cause error) {
 	g.feed.remove([]partition{a.id})
 	p.Drain(g.drain)
 	if errors.Is(cause, kerr.UnknownTopicID) {
-		a.p = nil
-		close(a.begun)
-		g.joinAgain(a.id.topic, p.TopicID)
+		close(a.begun) // who releases it commits it
+		g.joinAgain(a)
 		return
 	}
 	// What settled is committed as it is; whoever begins with it, here or elsewhere,
@@ -217,15 +216,19 @@ func (g *Group) commitDrained(a *assignment) bool {
 	}
 }
 
-// joinAgain takes a topic that was deleted, and perhaps created again, out of the
-// member's subscription and back into it: kgo does neither fetch nor commit under
-// another topic id before. The group then assigns what there is.
-func (g *Group) joinAgain(topic string, id event.TopicID) {
+// joinAgain takes the topic of an assignment out of the member's subscription and back into
+// it, since it was deleted, and perhaps created again, or its leader does not know its id
+// yet: kgo does neither fetch nor commit under another topic id before. The group then
+// assigns what there is. For the partitions of a topic that happens once together.
+func (g *Group) joinAgain(a *assignment) {
+	topic := a.id.topic
 	g.mu.Lock()
-	done := g.gone[id]
-	g.gone[id] = true
+	stands := g.live[a.id] == a && !g.gone[topic]
+	if stands {
+		g.gone[topic] = true
+	}
 	g.mu.Unlock()
-	if !done {
+	if stands {
 		g.member.PurgeTopicsFromConsuming(topic)
 		g.member.AddConsumeTopics(topic)
 	}
