@@ -43,7 +43,8 @@ type Config struct {
 	Route      Route           `yaml:"route"`
 	Checkpoint Checkpoint      `yaml:"checkpoint"`
 	// DrainTimeout is how long attempts in flight may take to end when a partition is
-	// given away or the member stops, less than the group's session timeout.
+	// given away or the member stops, less than the group's session timeout. Unless given it is
+	// no more than three quarters of that.
 	DrainTimeout time.Duration `yaml:"drain_timeout" default:"15s" min:"1ms"`
 	DeadLetters  DeadLetters   `yaml:"dead_letters"`
 	Receipts     Receipts      `yaml:"receipts"`

@@ -6,8 +6,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hms-sme/policysync/pkg/checkpoint"
+	"github.com/hms-sme/policysync/pkg/connector"
 	"github.com/hms-sme/policysync/pkg/kafka"
 )
 
@@ -21,6 +23,10 @@ var redactPath = regexp.MustCompile(`^event(\.[^.\s]+)+$`)
 // checkRules finds settings that are each well but contradict one another. A
 // setting that is a mistake by itself is left alone.
 func (d *decoder) checkRules(c *Config) {
+	classic := c.Kafka.GroupProtocol == "classic" && !d.faulty("kafka")
+	if classic {
+		c.fitDrain(c.Kafka.SessionTimeout, d.places)
+	}
 	names := make([]string, len(c.Targets))
 	for i := range c.Targets {
 		t := &c.Targets[i]
@@ -36,8 +42,7 @@ func (d *decoder) checkRules(c *Config) {
 	if c.DrainTimeout >= kafka.RebalanceTimeout {
 		d.rulef("drain_timeout", "%v is not less than the rebalance timeout, %v: the group would go on without this member", c.DrainTimeout, kafka.RebalanceTimeout)
 	}
-	own := kafka.Timing{Session: c.Kafka.SessionTimeout}
-	if problem := c.drainsTooLong(own); problem != "" && c.Kafka.GroupProtocol == "classic" && !d.faulty("kafka") {
+	if problem := c.drainsTooLong(c.Kafka.SessionTimeout); problem != "" && classic {
 		d.rulef("drain_timeout", "%s", problem)
 	}
 	d.checkTopics(c)
@@ -125,20 +130,28 @@ func (c *Config) CheckTiming(timing kafka.Timing) error {
 			mistakes = append(mistakes, Mistake{Place: c.placeOf("targets." + c.Targets[i].Name + ".timeout"), Message: problem})
 		}
 	}
-	if problem := c.drainsTooLong(timing); problem != "" {
+	c.fitDrain(timing.Session, c.places)
+	if problem := c.drainsTooLong(timing.Session); problem != "" {
 		mistakes = append(mistakes, Mistake{Place: c.placeOf("drain_timeout"), Message: problem})
 	}
 	return c.source.asError(mistakes)
 }
 
+// fitDrain has a drain_timeout that the file does not give fit into a short session.
+func (c *Config) fitDrain(session time.Duration, given map[string]connector.Place) {
+	if _, ok := given["drain_timeout"]; !ok {
+		c.DrainTimeout = min(c.DrainTimeout, session*3/4)
+	}
+}
+
 // drainsTooLong says why a drain is too long, "" if it is not. A member that drains does not
 // hear whether the group has given it up, which takes a session at least.
-func (c *Config) drainsTooLong(g kafka.Timing) string {
-	if c.DrainTimeout < g.Session {
+func (c *Config) drainsTooLong(session time.Duration) string {
+	if c.DrainTimeout < session {
 		return ""
 	}
 	return fmt.Sprintf("%v is not less than the group's session timeout, %v: what still drains could be pushed beside its next owner",
-		c.DrainTimeout, g.Session)
+		c.DrainTimeout, session)
 }
 
 // outlasts says why no attempt at the target could start, "" if it could: one that

@@ -23,3 +23,18 @@ targets:
 	require.ErrorContains(t, err, "test.yaml:5:42: targets.hook.timeout: 19s and two heartbeat intervals")
 	require.ErrorContains(t, err, "test.yaml:3:1: drain_timeout: 25s is not less than the group's session timeout, 25s")
 }
+
+// Who shortens the session need not know of the drain.
+func TestDrainFitsTheSession(t *testing.T) {
+	t.Parallel()
+	const rest = `schemas: {registry: {url: "http://registry"}}
+targets:
+  hook: {connector: hook, url: http://x, timeout: 1s}
+`
+	c := loadText(t, "kafka: {brokers: [b], group: g, topics: [policies], session_timeout: 6s}\n"+rest)
+	require.Equal(t, 4500*time.Millisecond, c.DrainTimeout)
+	c = loadText(t, "kafka: {brokers: [b], group: g, topics: [policies], group_protocol: consumer}\n"+rest)
+	require.Equal(t, 15*time.Second, c.DrainTimeout)
+	require.NoError(t, c.CheckTiming(kafka.Timing{Session: 8 * time.Second, Heartbeat: time.Second}))
+	require.Equal(t, 6*time.Second, c.DrainTimeout)
+}
