@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -43,9 +42,7 @@ func (c *CatchUps) Open(target string, from event.Position,
 	defer c.mu.Unlock()
 	client := c.clients[target]
 	if client == nil {
-		f, err := newFeed(&c.config, c.log,
-			kgo.FetchMaxBytes(256<<10), kgo.FetchMaxPartitionBytes(64<<10), kgo.MaxBufferedRecords(5_000),
-			kgo.FetchMaxWait(100*time.Millisecond))
+		f, err := newFeed(&c.config, c.log, 256<<10, kgo.MaxBufferedRecords(5_000))
 		if err != nil {
 			return nil, fmt.Errorf("open catch-up feed of target %s: %w", target, err)
 		}

@@ -24,6 +24,8 @@ import (
 type feed struct {
 	client *kgo.Client
 	log    *slog.Logger
+	// fetch is how many bytes a broker answers to a fetch at the most, unless one batch has more.
+	fetch  int32
 	polled atomic.Int64 // when the last poll ended, unix nanoseconds
 	done   chan struct{}
 
@@ -62,18 +64,21 @@ type reader struct {
 // nothing to read.
 const pollEvery = 5 * time.Second
 
-func newFeed(c *Config, log *slog.Logger, sizes ...kgo.Opt) (*feed, error) {
+// newFeed makes a feed that reads nothing yet; fetch is in bytes.
+func newFeed(c *Config, log *slog.Logger, fetch int32, opts ...kgo.Opt) (*feed, error) {
 	client, err := c.dial(log, append([]kgo.Opt{
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// Where retention deletes what is still to be read, go on from the log's start:
 		// the Partition reports what its lanes then lack.
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-	}, sizes...)...)
+		// A partition that is added or resumed waits for the fetch under way.
+		kgo.FetchMaxWait(100 * time.Millisecond),
+	}, opts...)...)
 	if err != nil {
 		return nil, err
 	}
-	f := &feed{client: client, log: log, done: make(chan struct{}), readers: map[partition]*reader{}, topics: map[string]event.TopicID{}}
+	f := &feed{client: client, log: log, fetch: fetch, done: make(chan struct{}), readers: map[partition]*reader{}, topics: map[string]event.TopicID{}}
 	f.polled.Store(time.Now().UnixNano())
 	go f.run()
 	return f, nil
@@ -99,6 +104,7 @@ func (f *feed) add(id partition, r *reader, start int64, epoch int32) {
 			f.client.PurgeTopicsFromConsuming(id.topic)
 		}
 		f.topics[id.topic] = r.topicID
+		f.shareFetch()
 		f.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{
 			id.topic: {id.id: kgo.NewOffset().At(start).WithEpoch(epoch)},
 		})
@@ -116,6 +122,7 @@ func (f *feed) remove(ids []partition) {
 			by[id.topic] = append(by[id.topic], id.id)
 			delete(f.readers, id)
 		}
+		f.shareFetch()
 		f.client.RemoveConsumePartitions(by)
 		// A pause outlives the removal and would silence the next assignment.
 		f.client.ResumeFetchPartitions(by)
@@ -124,6 +131,15 @@ func (f *feed) remove(ids []partition) {
 	case <-removed:
 	case <-f.done:
 	}
+}
+
+// shareFetch has a fetch bring less of each partition the more of them are read. One is
+// paused only when it has brought something, and what it brings may be ten times as large
+// once it is decompressed: with hundreds of partitions that would be more than all else.
+func (f *feed) shareFetch() {
+	const least, most = 8 << 10, 64 << 10
+	each := 2 * int(f.fetch) / max(1, len(f.readers))
+	f.client.UpdateFetchMaxBytes(f.fetch, int32(min(max(each, least), most)))
 }
 
 // resume lets a paused partition go on, unless it was given to another since.

@@ -100,7 +100,7 @@ func TestRecordsOfAnEarlierAssignment(t *testing.T) {
 	c := newCluster(t, 1)
 	c.publish(0, numbered(records)...)
 	config := c.config()
-	f, err := newFeed(&config, slog.New(slog.DiscardHandler))
+	f, err := newFeed(&config, slog.New(slog.DiscardHandler), 1<<20)
 	require.NoError(t, err)
 	defer f.close()
 	id := partition{topic, 0}

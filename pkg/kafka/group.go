@@ -116,10 +116,7 @@ func Join(c Config, g GroupConfig) (*Group, error) {
 		opts = append(opts, kgo.InstanceID(c.InstanceID))
 	}
 	var err error
-	if group.feed, err = newFeed(&c, g.Logger,
-		kgo.FetchMaxBytes(512<<10), kgo.FetchMaxPartitionBytes(128<<10), kgo.MaxBufferedRecords(20_000),
-		// A partition that is added or resumed waits for the fetch under way.
-		kgo.FetchMaxWait(100*time.Millisecond)); err != nil {
+	if group.feed, err = newFeed(&c, g.Logger, 512<<10, kgo.MaxBufferedRecords(20_000)); err != nil {
 		return nil, err
 	}
 	// The client calls back from the moment that it is made. Its first callback,
