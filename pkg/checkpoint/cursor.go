@@ -129,12 +129,9 @@ func (c *Cursor) NextUnsettled(from int64) int64 {
 // EndOfUnsettled is one past the highest offset below end that has not settled, and Next
 // or less if there is none.
 func (c *Cursor) EndOfUnsettled(end int64) int64 {
-	for before := int64(-1); end != before; {
-		before = end
-		for _, s := range []spans{c.runs, c.free} {
-			if r, ok := s.containing(end - 1); ok {
-				end = r.From
-			}
+	for _, s := range []spans{c.runs, c.free} {
+		if r, ok := s.containing(end - 1); ok {
+			return r.From // no run adjoins another
 		}
 	}
 	return end
