@@ -50,10 +50,10 @@ type Config struct {
 	Receipts     Receipts      `yaml:"receipts"`
 	Control      Control       `yaml:"control"`
 	// Memory is what the process should take, beside some 32KiB for each attempt that
-	// the targets' `concurrency` allows. A quarter of it bounds what all lanes hold
-	// together, beside the window of each; what does not fit waits in Kafka. An eighth
+	// the targets' `concurrency` allows. An eighth of it bounds what all lanes hold
+	// together, beside the window of each; what does not fit waits in Kafka. Another
 	// is for what `deliver: latest` has to know of policies beyond its window, some 100
-	// bytes and the key for each; another for receipts that are not acknowledged. Go
+	// bytes and the key for each; one more for receipts that are not acknowledged. Go
 	// collects garbage more often rather than take more; a GOMEMLIMIT that is lower stays.
 	Memory connector.Bytes `yaml:"memory" default:"128MiB" min:"16MiB"`
 	// Redact are the fields whose values stand in no error text, beside those that a

@@ -18,7 +18,7 @@ import (
 func TestLanesStayWithinTheBudget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const memory = 400_000
+		const memory = 800_000
 		r := newRig(t, withTarget(nil), withTarget(nil), withTarget(nil), withTarget(nil), within(memory))
 		r.Receipts = false // they have a budget of their own
 		for down := 1; down <= 3; down++ {
@@ -31,10 +31,10 @@ func TestLanesStayWithinTheBudget(t *testing.T) {
 			synctest.Wait()
 			require.Len(t, r.targets[0].offsets(""), 1000*down)
 			held := r.windows.held.Load()
-			require.LessOrEqual(t, held, int64(memory/4))
-			require.Greater(t, held, int64(memory/8*9/10), "half of it is for who comes first")
+			require.LessOrEqual(t, held, int64(memory/8))
+			require.Greater(t, held, int64(memory/16*9/10), "half of it is for who comes first")
 			lane := r.Snapshot().Targets[down].Lanes[0]
-			require.Greater(t, lane.Bytes, int64(memory/8/4*9/10), "who comes later has a share")
+			require.Greater(t, lane.Bytes, int64(memory/16/4*9/10), "who comes later has a share")
 		}
 		for _, c := range r.targets {
 			c.set(accepted)

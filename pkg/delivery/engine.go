@@ -59,9 +59,9 @@ type Config struct {
 	// that many deliveries of a partition have settled since its last checkpoint.
 	CommitEvery int
 	CommitNow   func()
-	// Memory is what the process should take, in bytes: a quarter of it bounds what all
+	// Memory is what the process should take, in bytes: an eighth of it bounds what all
 	// lanes hold together, a thirty-second part what feeds have brought and no lane was offered
-	// yet, an eighth what lanes know of the log ahead of them, and another the receipts that are
+	// yet, another eighth what lanes know of the log ahead of them, and one more the receipts that are
 	// not acknowledged. 0 leaves each lane to its own window.
 	Memory  int64
 	Jitter  Jitter
@@ -91,7 +91,7 @@ type Engine struct {
 // NewEngine returns an engine without partitions.
 func NewEngine(c Config) *Engine {
 	e := &Engine{Config: c, live: map[*Partition]struct{}{}, orders: orders{news: make(chan struct{})}}
-	e.windows.limit, e.inboxes.limit, e.notes.limit = c.Memory/4, c.Memory/32, c.Memory/8
+	e.windows.limit, e.inboxes.limit, e.notes.limit = c.Memory/8, c.Memory/32, c.Memory/8
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e
 }

@@ -44,7 +44,7 @@ func TestLaneGetsWhatOthersGaveBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				const memory = 400_000 // a quarter is for windows, half of that for who comes first
+				const memory = 800_000 // an eighth is for windows, half of that for who comes first
 				opts := []rigOption{within(memory), withTarget(func(s *Settings) { s.Retry.Max = 24 * time.Hour })}
 				for range targets - 1 {
 					opts = append(opts, withTarget(nil))
@@ -76,10 +76,10 @@ func TestLaneGetsWhatOthersGaveBack(t *testing.T) {
 					other.Take([]*event.Record{hoard}, 0, int64(i)+1)
 					synctest.Wait()
 				}
-				require.Greater(t, r.windows.held.Load(), int64(memory/8*9/10))
+				require.Greater(t, r.windows.held.Load(), int64(memory/16*9/10))
 
 				big := record(1, "big")
-				big.Value = make([]byte, memory/16+memory/100)
+				big.Value = make([]byte, memory/32+memory/200)
 				r.next++
 				r.feeds.append(big)
 				r.p.Take([]*event.Record{big}, 0, 2)
