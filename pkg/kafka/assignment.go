@@ -40,10 +40,15 @@ type assignment struct {
 // A member that the group had forgotten may find out only when it joins again. kgo then
 // keeps what it had, under another member id, unless the group gave it to others. It may
 // have been another's meanwhile, so it begins anew.
+//
+// A topic that the member left and took up again (see joinAgain) may be given to it without
+// a revoke in between. What its partitions settled is committed here, before kgo asks for
+// the offsets to begin with.
 func (g *Group) assigned(_ context.Context, _ *kgo.Client, added map[string][]int32) {
 	g.joined.Store(true)
 	forgotten := g.takeForgotten()
 	g.finish(forgotten, false)
+	g.finish(g.takeAgain(added), true)
 	if len(added)+len(forgotten) > 0 {
 		g.session.assigned()
 	}
@@ -79,6 +84,21 @@ func (g *Group) takeForgotten() (all []*assignment) {
 		if a.member != member {
 			delete(g.live, id)
 			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// takeAgain takes out of the live assignments those that the group gives anew.
+func (g *Group) takeAgain(added map[string][]int32) (all []*assignment) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for topic, ids := range added {
+		for _, id := range ids {
+			if a := g.live[partition{topic, id}]; a != nil {
+				delete(g.live, a.id)
+				all = append(all, a)
+			}
 		}
 	}
 	return all

@@ -89,3 +89,16 @@ func TestRestartWithoutACommit(t *testing.T) {
 	eventually(t, "it comes again", func() bool { _, repeated := target.arrived(); return repeated == 1 })
 	require.EqualValues(t, -1, c.committed(0).Offset)
 }
+
+// A partition that the group gives again without having revoked it is committed first: the
+// new assignment begins with what the old one settled.
+func TestAssignedAgainWithoutARevoke(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.publish(0, "a")
+	target := newRecorder()
+	m := c.join(map[string]*recorder{"target": target}, commitEach(never))
+	eventually(t, "it arrived", func() bool { n, _ := target.arrived(); return n == 1 })
+	m.assigned(t.Context(), m.member, map[string][]int32{topic: {0}})
+	require.EqualValues(t, 1, c.committed(0).Offset)
+}
