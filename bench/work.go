@@ -8,8 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/avro"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sr"
 
 	"github.com/hms-sme/policysync/pkg/decode"
 	"github.com/hms-sme/policysync/schemas"
@@ -40,13 +42,42 @@ func body(id, key string, version int) []byte {
 
 func keyOf(n int) string { return fmt.Sprintf("P-%07d", n) }
 
+// policyEvent is an event as [schemas.PolicyEvent] has it. It is encoded in a few
+// microseconds: who writes takes the cores from who is measured.
+type policyEvent struct {
+	EventID    string    `avro:"eventId"`
+	Type       string    `avro:"type"`
+	OccurredAt time.Time `avro:"occurredAt"`
+	Version    int       `avro:"version"`
+	Target     *string   `avro:"target"`
+	Payload    policy    `avro:"payload"`
+}
+
+type policy struct {
+	PolicyID      string       `avro:"policyId"`
+	AgencyID      string       `avro:"agencyId"`
+	Name          string       `avro:"name"`
+	Status        string       `avro:"status"`
+	EffectiveFrom *int         `avro:"effectiveFrom"`
+	EffectiveTo   *int         `avro:"effectiveTo"`
+	Rules         []policyRule `avro:"rules"`
+}
+
+type policyRule struct {
+	RuleID     string  `avro:"ruleId"`
+	No         int     `avro:"no"`
+	Text       string  `avro:"text"`
+	Recurrence *string `avro:"recurrence"`
+}
+
 // publisher writes events to a topic of its own.
 type publisher struct {
-	client  *kgo.Client
-	encoder *decode.Encoder
-	topic   string
-	events  events
-	failed  atomic.Pointer[error]
+	client *kgo.Client
+	schema *avro.Schema
+	id     int // of the schema
+	topic  string
+	events events
+	failed atomic.Pointer[error]
 }
 
 func newPublisher(ctx context.Context, kafka, registry string, e events) (*publisher, error) {
@@ -67,7 +98,8 @@ func newPublisher(ctx context.Context, kafka, registry string, e events) (*publi
 	if err != nil {
 		return nil, err
 	}
-	p.encoder, err = decode.NewEncoder("confluent", schema)
+	p.id = schema.ID
+	p.schema, err = avro.Parse(schemas.PolicyEvent)
 	return p, err
 }
 
@@ -75,9 +107,13 @@ func newPublisher(ctx context.Context, kafka, registry string, e events) (*publi
 func (p *publisher) write(ctx context.Context, n int) error {
 	key, version := p.events.at(n)
 	now := time.Now()
-	value, err := p.encoder.Encode(fmt.Appendf(nil, `{"eventId":"%d-%d","type":"policyUpdated","version":%d,"occurredAt":%d,"target":null,
-		"payload":{"policyId":"%s","agencyId":"DOI","name":"Weekend Inspections","status":"active","effectiveFrom":null,"effectiveTo":null,
-		"rules":[{"ruleId":"R1","no":1,"text":"%s","recurrence":null}]}}`, now.UnixNano(), n, version, now.UnixMilli(), key, rule))
+	value, err := new(sr.ConfluentHeader).AppendEncode(make([]byte, 0, 1<<10), p.id, nil)
+	if err == nil {
+		value, err = p.schema.AppendEncode(value, &policyEvent{
+			EventID: fmt.Sprintf("%d-%d", now.UnixNano(), n), Type: "policyUpdated", OccurredAt: now, Version: version,
+			Payload: policy{PolicyID: key, AgencyID: "DOI", Name: "Weekend Inspections", Status: "active", Rules: []policyRule{{RuleID: "R1", No: 1, Text: rule}}},
+		})
+	}
 	if err != nil {
 		return err
 	}
