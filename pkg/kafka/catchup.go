@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/hms-sme/policysync/pkg/delivery"
 	"github.com/hms-sme/policysync/pkg/event"
 )
@@ -42,7 +40,7 @@ func (c *CatchUps) Open(target string, from event.Position,
 	defer c.mu.Unlock()
 	client := c.clients[target]
 	if client == nil {
-		f, err := newFeed(&c.config, c.log, 256<<10, kgo.MaxBufferedRecords(5_000))
+		f, err := newFeed(&c.config, c.log, 256<<10)
 		if err != nil {
 			return nil, fmt.Errorf("open catch-up feed of target %s: %w", target, err)
 		}

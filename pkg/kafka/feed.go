@@ -65,16 +65,16 @@ type reader struct {
 const pollEvery = 5 * time.Second
 
 // newFeed makes a feed that reads nothing yet; fetch is in bytes.
-func newFeed(c *Config, log *slog.Logger, fetch int32, opts ...kgo.Opt) (*feed, error) {
-	client, err := c.dial(log, append([]kgo.Opt{
+func newFeed(c *Config, log *slog.Logger, fetch int32) (*feed, error) {
+	client, err := c.dial(log,
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// Where retention deletes what is still to be read, go on from the log's start:
 		// the Partition reports what its lanes then lack.
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		// A partition that is added or resumed waits for the fetch under way.
-		kgo.FetchMaxWait(100 * time.Millisecond),
-	}, opts...)...)
+		kgo.FetchMaxWait(100*time.Millisecond),
+	)
 	if err != nil {
 		return nil, err
 	}

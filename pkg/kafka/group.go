@@ -116,7 +116,7 @@ func Join(c Config, g GroupConfig) (*Group, error) {
 		opts = append(opts, kgo.InstanceID(c.InstanceID))
 	}
 	var err error
-	if group.feed, err = newFeed(&c, g.Logger, 512<<10, kgo.MaxBufferedRecords(20_000)); err != nil {
+	if group.feed, err = newFeed(&c, g.Logger, 512<<10); err != nil {
 		return nil, err
 	}
 	// The client calls back from the moment that it is made. Its first callback,
