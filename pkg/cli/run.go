@@ -48,15 +48,17 @@ second signal cuts this short; what was in flight is then pushed again later.`,
 			}
 		}
 		a := app.New(cfg, app.Options{Version: b.release(), Registry: b.connectors, Logger: log, Leave: *leave})
-		err = a.Start(c.Context())
-		if err == nil {
+		if err = a.Start(c.Context()); err == nil {
 			<-c.Context().Done()
-			log.Info("stopping")
-		} else if c.Context().Err() != nil {
-			err = nil // told to stop before it was up
 		}
 		second := make(chan os.Signal, 1)
-		signal.Notify(second, os.Interrupt, syscall.SIGTERM)
+		signal.Notify(second, os.Interrupt, syscall.SIGTERM) // before it says that a first one has come
+		switch {
+		case err == nil:
+			log.Info("stopping")
+		case c.Context().Err() != nil:
+			err = nil // told to stop before it was up
+		}
 		stopped := make(chan error, 1)
 		go func() {
 			// The drain has its own bound; what closes after it gets its time too.
