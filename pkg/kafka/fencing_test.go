@@ -143,7 +143,7 @@ func TestHungDrainStopsNoOtherPartition(t *testing.T) {
 			}
 			return nil
 		})
-		session := withSession(4*time.Second, 2*time.Second)
+		session := withSession(12*time.Second, 2*time.Second)
 		a := c.join(map[string]*recorder{"target": first}, protocol, session)
 		eventually(t, "both are in flight", func() bool { return len(first.attempts()) == 2 })
 		b := c.join(map[string]*recorder{"target": second}, protocol, session)
@@ -158,7 +158,7 @@ func TestHungDrainStopsNoOtherPartition(t *testing.T) {
 		}
 		close(open[kept])
 		began := time.Now()
-		for n := int64(1); time.Since(began) < 5*time.Second; n++ { // longer than a session
+		for n := int64(1); time.Since(began) < 13*time.Second; n++ { // longer than a session
 			c.publish(kept, "goes on")
 			eventually(t, "what was published is committed", func() bool { return c.committed(kept).Offset == n+1 })
 		}
