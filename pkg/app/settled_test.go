@@ -40,7 +40,7 @@ func TestAwaitSettledNamesWhoIsLate(t *testing.T) {
 	p := newPlatform(t)
 	cfg := p.config("")
 	written := p.produce(cfg, oneLine(policy("P-1", 1, "policyCreated")))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // to read the commits once
 	defer cancel()
 	_, err := AwaitSettled(ctx, cfg, written, time.Now(), discard)
 	require.ErrorContains(t, err, "target ledger has not settled "+written[0].Source.String())
