@@ -39,7 +39,7 @@ var tail = 60
 // The engine keeps its promises whatever befalls it. SEED=n runs one seed and tells
 // all of its story; SEEDS=n runs that many, and FROM=n begins with another one.
 func TestEngineKeepsItsPromises(t *testing.T) {
-	runSeeds(t, 300, "make simulate", func(s seed, metrics *telemetry.Metrics, tracer *telemetry.Tracer) simulated {
+	runSeeds(t, seeds, "make simulate", func(s seed, metrics *telemetry.Metrics, tracer *telemetry.Tracer) simulated {
 		return newWorld(planOf(s), metrics, tracer)
 	})
 }

@@ -1,0 +1,6 @@
+//go:build !race
+
+package simulation
+
+// seeds is how many run where nobody asks for a number.
+const seeds = 300
