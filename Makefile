@@ -51,7 +51,7 @@ EXAMPLE := examples/connector
 
 .PHONY: test-race
 test-race: ## Run them under the race detector
-	go test -race ./...
+	go test -race -timeout 40m ./...
 
 # simulate hands on SEED, SEEDS and FROM.
 .PHONY: simulate
@@ -62,10 +62,16 @@ simulate: ## Run SEEDS random schedules of failures, or the one of SEED
 simulate-group: ## The same for whole members with brokers in memory
 	SEEDS=$${SEEDS:-500} go test -tags synctests -run Service -count 1 -timeout 0 ./pkg/simulation
 
+# What is measured comes by itself, and briefly unless bench-sql asks: it would take the cores from tests that wait. -short
+# is not for the others, whose drawn cases it would make fewer.
+THROUGHPUT := ^TestE2EThroughput$$
+RIVALS := ./connectors/sql ./connectors/warehouse
+
 .PHONY: e2e
 e2e: ## Run the end-to-end tests on real servers, which stay up (see e2e-stop)
 	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
-	go test -tags e2e -count 1 -timeout 40m ./e2e ./connectors/... && \
+	go test -tags e2e -count 1 -timeout 40m -skip '$(THROUGHPUT)' ./e2e ./connectors/... && \
+	go test -tags e2e -count 1 -short -run '$(THROUGHPUT)' $(RIVALS) && \
 	$(CHAOS) -timeout 10m
 
 # The members' logs are kept below bin/_artifacts.
@@ -126,7 +132,7 @@ bench-growth: build ## Measure as partitions, targets, keys and members grow
 .PHONY: bench-sql
 bench-sql: ## Measure writes to PostgreSQL, MariaDB, SQLite and ClickHouse beside bare clients
 	@servers="$$(e2e/servers/all.sh start)"; eval "$$servers"; \
-	go test -tags e2e -count 1 -v -run '^TestE2EThroughput$$' ./connectors/sql ./connectors/warehouse
+	go test -tags e2e -count 1 -v -run '$(THROUGHPUT)' $(RIVALS)
 
 .PHONY: fuzz
 fuzz: ## Fuzz each fuzz test for FUZZTIME
