@@ -109,7 +109,7 @@ func unleash(t *testing.T, binary string, seed uint64, duration time.Duration) *
 	dry()
 	<-flowed
 	begun := time.Now()
-	stuck := r.settle(time.Minute)
+	stuck := r.settle(3 * time.Minute)
 	t.Logf("healed; all settled after %.1fs %s", time.Since(begun).Seconds(), stuck)
 	for _, m := range r.members[:resident] {
 		m.term()

@@ -81,7 +81,7 @@ func (m *member) term() {
 }
 
 // patience is how long a member may take to stop when Kafka is out of its reach.
-const patience = 45 * time.Second
+const patience = 2 * time.Minute
 
 // afterwards does f once the process has ended, which may last until a link is whole
 // again. Until then the member is not free.
