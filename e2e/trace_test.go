@@ -44,7 +44,7 @@ func TestOnePushIsOneTrace(t *testing.T) {
 
 	id := strings.Split(traceparent, "-")[1]
 	var spans []span
-	w.eventually("the backend has the trace", 20*time.Second, func() bool {
+	w.eventually("the backend has the trace", time.Minute, func() bool {
 		spans = w.trace(id)
 		return len(spans) == 5
 	})

@@ -41,7 +41,7 @@ func TestE2EFirstVersionsRace(t *testing.T) {
 		require.Eventually(t, func() bool {
 			var n int
 			return db.QueryRow(waiting).Scan(&n) == nil && n > 0
-		}, 10*time.Second, 10*time.Millisecond)
+		}, time.Minute, 10*time.Millisecond)
 		require.NoError(t, other.Commit())
 		r := <-results
 		require.NoError(t, r.Err)
