@@ -48,12 +48,13 @@ func longestCommit(t *testing.T, health string) time.Duration {
 func TestKillDuringAnOutage(t *testing.T) {
 	const policies, versions, concurrency, every = 500, 20, 8, 250
 	w := newWorld(t, 1)
+	w.patient()
 	first, firstURL := answering(t)
 	second, secondURL := answering(t)
 	third, thirdURL := answering(t)
 	third.Answer(func(*http.Request) (int, string) { return http.StatusServiceUnavailable, "" })
 	target := func(name, url string) string {
-		return "  " + name + ": {connector: scheduling, url: \"" + url + "/v1/rules\", timeout: 2s, concurrency: " + strconv.Itoa(concurrency) +
+		return "  " + name + ": {connector: scheduling, url: \"" + url + "/v1/rules\", timeout: 10s, concurrency: " + strconv.Itoa(concurrency) +
 			", breaker: {open_for: 500ms, open_max: 2s}}\n"
 	}
 	w.configure(target("first", firstURL) + target("second", secondURL) + target("third", thirdURL))
@@ -77,15 +78,16 @@ func TestKillDuringAnOutage(t *testing.T) {
 	t.Logf("%s after the kill the healthy targets had the rest, with %d events waiting for the third",
 		time.Since(restarted).Round(10*time.Millisecond), all-third.Arrivals().Applied)
 	w.publish(policies, versions+1, versions+1)
-	w.eventually("they get what is new", 10*time.Second, func() bool { return healthy() == 2*(all+policies) })
+	w.eventually("they get what is new", time.Minute, func() bool { return healthy() == 2*(all+policies) })
 	require.Zero(t, third.Arrivals().Applied)
 
 	repeats := first.Arrivals().Repeated + second.Arrivals().Repeated
-	meanwhile := int(rate * trip.Seconds())
+	meanwhile, stalled := int(rate*trip.Seconds()), int(2*rate)
 	t.Logf("%d repeats: at most %d were in flight, checkpoint.every is %d, %d settled during one commit (%.0f/s, %s)",
 		repeats, 2*concurrency, every, meanwhile, rate, trip)
 	// A commit that begins late, since another was under way, begins with what settled during that.
-	require.LessOrEqual(t, repeats, 2*concurrency+max(every, meanwhile)+meanwhile)
+	// The one that the kill cut off is not among those measured: the broker may have held it up for 2 s.
+	require.LessOrEqual(t, repeats, 2*concurrency+max(every, meanwhile)+meanwhile+stalled)
 
 	third.Answer(nil)
 	w.eventually("the third has caught up", time.Minute, func() bool { return third.Arrivals().Applied == all+policies })
@@ -102,13 +104,13 @@ func TestKillDuringAnOutage(t *testing.T) {
 // session of the old one is over. The other member commits all the while: a crash of it
 // would repeat no more than any other.
 func TestCommitsGoOnWhileTheGroupWaits(t *testing.T) {
-	const policies, session = 100, 20 * time.Second
+	const policies, session = 100, 40 * time.Second
 	w := newWorld(t, 2)
+	w.session = session
 	w.configure("  api: {connector: scheduling, url: \"@api/v1/rules\", timeout: 2s}\n")
-	start := func() *member { return w.start("SESSION=" + session.String()) }
-	a := start()
+	a := w.start()
 	w.eventually("the first has all", time.Minute, func() bool { return a.assigned() == 2 })
-	b := start()
+	b := w.start()
 	w.eventually("the second has its share", time.Minute, func() bool { return b.assigned() == 1 })
 	waits := func() bool {
 		groups, err := w.adm.DescribeGroups(t.Context(), w.topic)
@@ -116,14 +118,14 @@ func TestCommitsGoOnWhileTheGroupWaits(t *testing.T) {
 		return groups[w.topic].State == "PreparingRebalance"
 	}
 	b.kill()
-	start()
+	w.start()
 	w.eventually("the group waits", time.Minute, waits)
 	since := time.Now()
 	for version := 1; time.Since(since) < session/4; version++ { // two heartbeats
 		w.publish(policies, version, version)
 		ends, err := w.adm.ListEndOffsets(t.Context(), w.topic)
 		require.NoError(t, err)
-		w.eventually("what the first has is committed", session/4, func() bool {
+		w.eventually("what the first has is committed", session/2, func() bool {
 			commits, err := w.adm.FetchOffsets(t.Context(), w.topic)
 			require.NoError(t, err)
 			for p, end := range ends[w.topic] {

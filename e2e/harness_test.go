@@ -61,7 +61,13 @@ type world struct {
 	adm              *kadm.Client
 	file             string
 	enc              *encoders
+	// session and drain are the members' timeouts, in the config.
+	session, drain time.Duration
 }
+
+// patient makes room for attempts of 10 s: where nothing may come twice, a machine that
+// stands still must not end an attempt that the target has applied.
+func (w *world) patient() { w.session, w.drain = 20*time.Second, 10*time.Second }
 
 // address is a server's, from what e2e/servers/all.sh printed.
 func address(t *testing.T, name string) string {
@@ -75,7 +81,7 @@ func newWorld(t *testing.T, partitions int32) *world {
 	t.Helper()
 	w := &world{
 		t: t, topic: fmt.Sprintf("e2e-%d", time.Now().UnixNano()), api: demo.NewScheduler(),
-		broker: address(t, "KAFKA"), registry: address(t, "REGISTRY"),
+		broker: address(t, "KAFKA"), registry: address(t, "REGISTRY"), session: sessionTimeout, drain: 4 * time.Second,
 	}
 	server := httptest.NewServer(w.api)
 	t.Cleanup(server.Close)
@@ -95,12 +101,12 @@ func newWorld(t *testing.T, partitions int32) *world {
 func (w *world) configure(targets string) {
 	w.t.Helper()
 	text := strings.NewReplacer("@topic", w.topic, "@kafka", w.broker, "@registry", w.registry,
-		"@api", w.url, "@id", w.id()).Replace(`
-kafka: {brokers: ["@kafka"], group: "@topic", topics: ["@topic"], group_protocol: "${PROTOCOL:classic}", instance_id: "${INSTANCE:}", session_timeout: "${SESSION:6s}"}
+		"@api", w.url, "@id", w.id(), "@session", w.session.String(), "@drain", w.drain.String()).Replace(`
+kafka: {brokers: ["@kafka"], group: "@topic", topics: ["@topic"], group_protocol: "${PROTOCOL:classic}", instance_id: "${INSTANCE:}", session_timeout: @session}
 schemas: {registry: {url: "@registry"}}
 dead_letters: {topic: "@topic-letters"}
 health: {listen: "${HEALTH:127.0.0.1:0}"}
-drain_timeout: 4s
+drain_timeout: @drain
 targets:
 ` + targets)
 	w.file = filepath.Join(w.t.TempDir(), "policysync.yaml")

@@ -20,12 +20,13 @@ func TestDownTargetHoldsBackNobody(t *testing.T) {
 	const policies, versions = 5000, 10
 	w := newWorld(t, 4)
 	port := freePort(t)
+	w.patient()
 	w.configure(`
-  api: {connector: scheduling, url: "@api/v1/rules", timeout: 2s, concurrency: 64}
+  api: {connector: scheduling, url: "@api/v1/rules", timeout: 10s, concurrency: 64}
   down:
     connector: scheduling
     url: "http://` + port + `/v1/rules"
-    timeout: 2s
+    timeout: 10s
     concurrency: 64
     window: {deliveries: 500}
     breaker: {open_for: 500ms, open_max: 1s}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,22 +18,22 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// sessionTimeout is the one of harness's config, and the one that bothProtocols
-// gives the groups whose broker decides.
+// sessionTimeout is the one that worlds begin with.
 const sessionTimeout = 6 * time.Second
 
-// bothProtocols runs a test under the classic protocol and under KIP-848. The config
-// of the test's members must be made by then.
-func bothProtocols(t *testing.T, f func(t *testing.T, w *world, protocol string)) {
+// bothProtocols runs a test under the classic protocol and under KIP-848, where the
+// broker decides on the session timeout, by the group's config.
+func bothProtocols(t *testing.T, session time.Duration, f func(t *testing.T, w *world, protocol string)) {
 	for _, protocol := range []string{"classic", "consumer"} {
 		t.Run(protocol, func(t *testing.T) {
 			w := newWorld(t, 4)
+			w.session = session
 			req := kmsg.NewPtrIncrementalAlterConfigsRequest()
 			group := kmsg.NewIncrementalAlterConfigsRequestResource()
 			group.ResourceType, group.ResourceName = kmsg.ConfigResourceTypeGroupConfig, w.topic
-			for name, value := range map[string]string{"consumer.session.timeout.ms": "6000", "consumer.heartbeat.interval.ms": "600"} {
+			for name, d := range map[string]time.Duration{"consumer.session.timeout.ms": session, "consumer.heartbeat.interval.ms": session / 10} {
 				c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
-				c.Name, c.Value = name, &value
+				c.Name, c.Value = name, new(strconv.FormatInt(d.Milliseconds(), 10))
 				group.Configs = append(group.Configs, c)
 			}
 			req.Resources = append(req.Resources, group)
@@ -76,7 +77,7 @@ func (s *slowAPI) from(member string) int {
 // meanwhile. When it wakes it pushes none of them, though it has yet to hear that it
 // is a member no more.
 func TestMemberPushesNothingAfterItsSession(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, w *world, protocol string) {
+	bothProtocols(t, sessionTimeout, func(t *testing.T, w *world, protocol string) {
 		const policies, versions = 1000, 5
 		api := w.slowAPI(20 * time.Millisecond)
 		w.configure(`
@@ -91,7 +92,7 @@ func TestMemberPushesNothingAfterItsSession(t *testing.T) {
 
 		require.NoError(t, a.cmd.Process.Signal(syscall.SIGSTOP))
 		stopped := time.Now()
-		w.eventually("the second has taken over", sessionTimeout+5*time.Second, func() bool { return b.assigned() == 4 })
+		w.eventually("the second has taken over", time.Minute, func() bool { return b.assigned() >= 4 })
 		t.Logf("taken over %s after the stop, at a session timeout of %s", time.Since(stopped).Round(100*time.Millisecond), sessionTimeout)
 		w.settles(2 * time.Minute)
 		before, repeated := api.from("a"), w.api.Arrivals().Repeated
@@ -117,8 +118,10 @@ func TestMemberPushesNothingAfterItsSession(t *testing.T) {
 // is killed and not restarted is replaced when its session is over. With KIP-848 the
 // group holds the instance id of a killed member for as long as its session.
 func TestTakeOver(t *testing.T) {
-	const margin = 4 * time.Second // on two busy cores
-	bothProtocols(t, func(t *testing.T, w *world, protocol string) {
+	// What waits for no session takes a second or two; what waits for one takes at least
+	// nine tenths of it, and with KIP-848 up to 5 s more, for which a refused member backs off.
+	const session, margin = 20 * time.Second, 30 * time.Second
+	bothProtocols(t, session, func(t *testing.T, w *world, protocol string) {
 		w.configure(`
   api: {connector: scheduling, url: "@api/v1/rules", timeout: 2s}
 `)
@@ -133,25 +136,25 @@ func TestTakeOver(t *testing.T) {
 			begin()
 			version++
 			w.publish(100, version, version)
-			w.eventually(what, time.Minute, func() bool { return w.api.Arrivals().Applied == 100*version })
+			w.eventually(what, 2*time.Minute, func() bool { return w.api.Arrivals().Applied == 100*version })
 			took := time.Since(began)
 			t.Logf("%s after %s", what, took.Round(10*time.Millisecond))
 			return took
 		}
 		usual := lapse("all members push", func() {})
 		restarted := lapse("a restarted member pushes", func() { b.stop(); b = w.start(protocol, "INSTANCE=b") })
-		require.Less(t, restarted-usual, sessionTimeout-2*time.Second, "it waits for no session to end")
+		require.Less(t, restarted-usual, session*3/4, "it waits for no session to end")
 		require.Equal(t, []int{4, 2}, []int{a.assigned(), b.assigned()}, "nothing moved")
 		killed := lapse("a killed and restarted member pushes", func() { b.kill(); b = w.start(protocol, "INSTANCE=b") })
 		if strings.HasSuffix(protocol, "classic") {
-			require.Less(t, killed-usual, sessionTimeout-2*time.Second, "it waits for no session to end")
+			require.Less(t, killed-usual, session*3/4, "it waits for no session to end")
 			require.Equal(t, []int{4, 2}, []int{a.assigned(), b.assigned()}, "nothing moved")
 		}
-		require.Less(t, killed, sessionTimeout+margin)
+		require.Less(t, killed, session+margin)
 		w.eventually("the restarted member has its share", 30*time.Second, func() bool { return b.assigned() == 2 })
 		moved := a.assigned()
 		replaced := lapse("the other member pushes for a killed one", func() { b.kill() })
-		require.Less(t, replaced, sessionTimeout+margin)
+		require.Less(t, replaced, session+margin)
 		require.Equal(t, moved+2, a.assigned())
 		require.Zero(t, w.api.Arrivals().OutOfOrder)
 
@@ -161,7 +164,7 @@ func TestTakeOver(t *testing.T) {
 		a = w.startProgram("policysync", []string{"run", "--leave-group"}, []string{protocol, "INSTANCE=a"})
 		w.eventually("it is back", 30*time.Second, func() bool { return a.assigned() > 0 })
 		a.stop()
-		w.eventually("it has left", sessionTimeout/2, func() bool { return w.members() == 0 })
+		w.eventually("it has left", session/2, func() bool { return w.members() == 0 })
 	})
 }
 
@@ -193,7 +196,7 @@ func TestSecondSignalCutsShort(t *testing.T) {
 	var exit *exec.ExitError
 	require.ErrorAs(t, <-m.done, &exit)
 	require.Equal(t, 1, exit.ExitCode())
-	require.Less(t, time.Since(signalled), 2*time.Second)
+	require.Less(t, time.Since(signalled), 3500*time.Millisecond, "it waits for no drain, of 4 s")
 	close(open)
 	w.start()
 	w.settles(30 * time.Second)

@@ -14,10 +14,11 @@ import (
 func TestPauseHoldsOverKillAndRebalance(t *testing.T) {
 	const policies = 200
 	w := newWorld(t, 4)
+	w.patient()
 	other, otherURL := scheduler(t)
 	w.configure(`
-  api: {connector: scheduling, url: "@api/v1/rules", timeout: 2s, window: {deliveries: 50}}
-  other: {connector: scheduling, url: "` + otherURL + `/v1/rules", timeout: 2s}
+  api: {connector: scheduling, url: "@api/v1/rules", timeout: 10s, window: {deliveries: 50}}
+  other: {connector: scheduling, url: "` + otherURL + `/v1/rules", timeout: 10s}
 `)
 	m := w.start()
 	w.publish(policies, 1, 1)
@@ -34,7 +35,7 @@ func TestPauseHoldsOverKillAndRebalance(t *testing.T) {
 	w.start()
 	w.start() // while the group still waits for the one that was killed
 	w.publish(policies, 6, 8)
-	w.eventually("the other has these too", time.Minute, func() bool { return other.Arrivals().Applied >= 8*policies })
+	w.eventually("the other has these too", 2*time.Minute, func() bool { return other.Arrivals().Applied >= 8*policies })
 	require.Equal(t, policies, w.api.Arrivals().Applied)
 
 	w.policysync("resume", "-c", w.file, "--target", "api")

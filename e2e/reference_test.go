@@ -53,18 +53,19 @@ func (w *world) flow(next, policies, perSecond int, length time.Duration) int {
 // afterwards, in order.
 func TestOutageOfHalfAMinute(t *testing.T) {
 	w := newWorld(t, 4)
+	w.patient()
 	ill, url := answering(t)
 	healthy, other := answering(t)
 	w.configure(`
-  healthy: {connector: scheduling, url: "` + other + `/v1/rules", timeout: 2s}
-  ill: {connector: scheduling, url: "` + url + `/v1/rules", timeout: 2s, breaker: {open_for: 500ms, open_max: 2s}}
+  healthy: {connector: scheduling, url: "` + other + `/v1/rules", timeout: 10s}
+  ill: {connector: scheduling, url: "` + url + `/v1/rules", timeout: 10s, breaker: {open_for: 500ms, open_max: 2s}}
 `)
 	m := w.start()
 	events := w.flow(0, 1000, 500, 5*time.Second)
 	ill.Answer(func(*http.Request) (int, string) { return http.StatusServiceUnavailable, "" })
 	events = w.flow(events, 1000, 500, 30*time.Second)
 	due := time.Now()
-	w.eventually("the healthy target has all that is due", 10*time.Second, func() bool { return healthy.Arrivals().Applied == events })
+	w.eventually("the healthy target has all that is due", time.Minute, func() bool { return healthy.Arrivals().Applied == events })
 	behind := time.Since(due)
 	ill.Answer(nil)
 	healed := time.Now()
@@ -85,9 +86,10 @@ func TestOutageOfHalfAMinute(t *testing.T) {
 func TestEveryTenthRequestFails(t *testing.T) {
 	const policies, versions = 200, 75
 	w := newWorld(t, 4)
+	w.patient()
 	api, url := answering(t)
 	w.configure(`
-  api: {connector: scheduling, url: "` + url + `/v1/rules", timeout: 2s}
+  api: {connector: scheduling, url: "` + url + `/v1/rules", timeout: 10s}
 `)
 	w.publish(policies, 1, versions)
 	var requests atomic.Int64

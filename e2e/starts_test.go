@@ -28,10 +28,11 @@ func scheduler(t *testing.T) (api *demo.Scheduler, url string) {
 func TestRollingDeployAddsAndRemovesATarget(t *testing.T) {
 	const partitions, policies, history = 6, 500, 20
 	w := newWorld(t, partitions)
+	w.patient()
 	former, formerURL := scheduler(t)
 	added, addedURL := scheduler(t)
 	line := func(name, url, more string) string {
-		return fmt.Sprintf("  %s: {connector: scheduling, url: %q, timeout: 2s, concurrency: 16%s}\n", name, url+"/v1/rules", more)
+		return fmt.Sprintf("  %s: {connector: scheduling, url: %q, timeout: 10s, concurrency: 16%s}\n", name, url+"/v1/rules", more)
 	}
 	stays := line("api", w.url, "")
 	w.configure(stays + line("former", formerURL, ""))
