@@ -109,13 +109,14 @@ func (g *Group) fetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetch
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	others := g.newCensus()
+	again := map[partition]bool{}
 	for _, group := range resp.Groups {
 		for _, t := range group.Topics {
 			for _, p := range t.Partitions {
-				a := g.live[partition{t.Topic, p.Partition}]
-				err := kerr.ErrorForCode(p.ErrorCode)
-				if a == nil || a.begun != nil || errors.Is(err, kerr.UnstableOffsetCommit) {
-					continue // revoked meanwhile, begun before, or kgo asks again
+				id := partition{t.Topic, p.Partition}
+				a, err := g.live[id], kerr.ErrorForCode(p.ErrorCode)
+				if again[id] = errors.Is(err, kerr.UnstableOffsetCommit); again[id] || a == nil || a.begun != nil {
+					continue // kgo asks again, revoked meanwhile, or begun before
 				}
 				a.begun = make(chan struct{})
 				if err != nil {
@@ -128,6 +129,13 @@ func (g *Group) fetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetch
 				}
 				go g.begin(a, others, p.Offset, meta)
 			}
+		}
+	}
+	// kgo does not ask again for what an answer lacks, or tells by an id that it does not know.
+	for id, a := range g.live {
+		if a.begun == nil && !again[id] {
+			a.begun = make(chan struct{})
+			go g.beginLate(a, others, nil)
 		}
 	}
 	return nil

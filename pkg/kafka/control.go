@@ -85,6 +85,9 @@ func (f *Control) follow(ctx context.Context, log *slog.Logger) {
 			log.ErrorContext(ctx, "follow the control topic; trying again", "topic", topic, "err", err)
 		})
 		f.take(fetches)
+		if fetches.Err() != nil { // kgo asks again at once
+			<-time.After(time.Second)
+		}
 	}
 }
 

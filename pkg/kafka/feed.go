@@ -101,7 +101,7 @@ func (f *feed) add(id partition, r *reader, start int64, epoch int32) {
 		r.next = start
 		f.readers[id] = r
 		if known, ok := f.topics[id.topic]; ok && known != r.topicID { // kgo keeps to the id that it knows
-			f.client.PurgeTopicsFromConsuming(id.topic)
+			f.forget(id)
 		}
 		f.topics[id.topic] = r.topicID
 		f.shareFetch()
@@ -109,6 +109,17 @@ func (f *feed) add(id partition, r *reader, start int64, epoch int32) {
 			id.topic: {id.id: kgo.NewOffset().At(start).WithEpoch(epoch)},
 		})
 	})
+}
+
+// forget has the client learn about the topic of a partition anew. That silently ends its
+// reading of the topic's other partitions, so their readers are told to begin again.
+func (f *feed) forget(id partition) {
+	f.client.PurgeTopicsFromConsuming(id.topic)
+	for other, r := range f.readers {
+		if other.topic == id.topic && other != id {
+			r.diverge(kerr.UnknownTopicID)
+		}
+	}
 }
 
 // remove ends the reading of a partition. When it returns, nothing is handed over
@@ -165,12 +176,21 @@ func (f *feed) run() {
 			switch {
 			case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 			case r != nil && diverged(err):
+				if errors.Is(err, kerr.UnknownTopicID) {
+					f.topics[topic] = event.TopicID{} // it is learnt about anew, whatever its id is then
+				}
 				r.diverge(err)
 			default:
 				f.log.Error("fetch records", "topic", topic, "partition", id, "err", err)
 			}
 		})
-		fetches.EachPartition(f.handOver)
+		for _, fetch := range fetches {
+			for _, t := range fetch.Topics {
+				for _, p := range t.Partitions {
+					f.handOver(t.Topic, t.TopicID, p)
+				}
+			}
+		}
 	}
 }
 
@@ -202,25 +222,31 @@ func (f *feed) turn() (context.Context, bool) {
 	return ctx, !f.closed
 }
 
-func (f *feed) handOver(t kgo.FetchTopicPartition) {
-	id := partition{t.Topic, t.Partition}
+// handOver gives a reader what was fetched of its partition. The topic's id is zero where
+// brokers do not tell it (before Kafka 3.1).
+func (f *feed) handOver(topic string, topicID event.TopicID, p kgo.FetchPartition) {
+	id := partition{topic, p.Partition}
 	r := f.readers[id]
-	if r == nil || len(t.Records) == 0 {
+	if r == nil || len(p.Records) == 0 {
+		return
+	}
+	if topicID != (event.TopicID{}) && topicID != r.topicID {
+		r.diverge(kerr.UnknownTopicID)
 		return
 	}
 	// The client goes back by itself where a start lies beyond the log's end.
-	if first := t.Records[0].Offset; first < r.next {
+	if first := p.Records[0].Offset; first < r.next {
 		r.diverge(fmt.Errorf("the log goes on at offset %d instead of %d", first, r.next))
 		return
 	}
-	r.next = t.Records[len(t.Records)-1].Offset + 1
-	records := make([]*event.Record, len(t.Records))
-	block := make([]event.Record, len(t.Records))
-	for i, record := range t.Records {
+	r.next = p.Records[len(p.Records)-1].Offset + 1
+	records := make([]*event.Record, len(p.Records))
+	block := make([]event.Record, len(p.Records))
+	for i, record := range p.Records {
 		block[i] = toRecord(record, r.topicID)
 		records[i] = &block[i]
 	}
-	if r.take(records, t.LogStartOffset, t.HighWatermark) {
+	if r.take(records, p.LogStartOffset, p.HighWatermark) {
 		f.client.PauseFetchPartitions(map[string][]int32{id.topic: {id.id}})
 	}
 }

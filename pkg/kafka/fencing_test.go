@@ -104,10 +104,11 @@ func TestRecordsOfAnEarlierAssignment(t *testing.T) {
 	require.NoError(t, err)
 	defer f.close()
 	id := partition{topic, 0}
+	topicID := c.idOf(topic)
 	for round := range rounds {
 		start := int64(round * (records / rounds))
 		offsets := make(chan int64, records)
-		r := &reader{take: func(rs []*event.Record, _, _ int64) bool {
+		r := &reader{topicID: topicID, take: func(rs []*event.Record, _, _ int64) bool {
 			for _, record := range rs {
 				offsets <- record.Offset
 			}

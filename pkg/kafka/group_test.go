@@ -260,3 +260,19 @@ func TestCommittedOffsetComesLate(t *testing.T) {
 	require.Equal(t, []int{5, 0}, []int{n, repeated})
 	require.Contains(t, m.log.String(), "fetch the committed offset of an assigned partition; trying again")
 }
+
+// kgo does not ask again for an offset that an answer lacks.
+func TestCommittedOffsetIsMissingInTheAnswer(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.publish(0, "a")
+	target := newRecorder()
+	m := c.join(map[string]*recorder{"target": target})
+	c.settled()
+	m.assigned(t.Context(), m.member, map[string][]int32{topic: {0}})
+	require.NoError(t, m.fetched(t.Context(), m.member, &kmsg.OffsetFetchResponse{}))
+	c.publish(0, "b")
+	c.settled()
+	n, repeated := target.arrived()
+	require.Equal(t, []int{2, 0}, []int{n, repeated})
+}

@@ -62,8 +62,20 @@ func (p *Producer) Send(ctx context.Context, r *event.Record, done func(event.Po
 		record.Headers[i] = kgo.RecordHeader(h)
 	}
 	p.client.Produce(ctx, record, func(sent *kgo.Record, err error) {
+		if err != nil {
+			go forgetOld(p.client, sent.Topic, err) // not from within the client's own callback
+		}
 		done(event.Position{Topic: sent.Topic, Partition: sent.Partition, Offset: sent.Offset, LeaderEpoch: -1}, err)
 	})
+}
+
+// forgetOld has a client learn about a topic anew that err, if it is of writing there, tells
+// to have been deleted and made again: kgo would refuse all later records. Who writes tries
+// again.
+func forgetOld(client *kgo.Client, topic string, err error) {
+	if errors.Is(err, kerr.UnknownTopicID) {
+		client.PurgeTopicsFromProducing(topic)
+	}
 }
 
 // Letters writes dead letters to their topic.

@@ -139,6 +139,9 @@ func (w *Receipts) write(ctx context.Context, records []*kgo.Record) (failed map
 			err = cmp.Or(err, fmt.Errorf("write receipts: %w", refused))
 		}
 	}
+	if err != nil {
+		forgetOld(w.client, records[0].Topic, err)
+	}
 	return failed, err
 }
 

@@ -178,15 +178,16 @@ func (g *Group) restart(s source, cause error) {
 	g.log.Error("the log is not the one that was read; its end is looked for", "topic", a.id.topic, "partition", a.id.id, "err", cause)
 	g.feed.remove([]partition{a.id})
 	p.Drain(g.drain)
-	if errors.Is(cause, kerr.UnknownTopicID) {
-		close(a.begun) // who releases it commits it
-		g.joinAgain(a)
-		return
+	if !errors.Is(cause, kerr.UnknownTopicID) {
+		// What settled is committed as it is; whoever begins with it, here or elsewhere,
+		// finds the same.
+		cause = g.commitDrained(a)
 	}
-	// What settled is committed as it is; whoever begins with it, here or elsewhere,
-	// finds the same.
-	if !g.commitDrained(a) {
+	if cause != nil {
 		close(a.begun) // who releases it commits it
+		if errors.Is(cause, kerr.UnknownTopicID) {
+			g.joinAgain(a)
+		}
 		return
 	}
 	c, err := p.Checkpoint()
@@ -198,19 +199,23 @@ func (g *Group) restart(s source, cause error) {
 	g.begin(a, g.newCensus(), c.Offset, c.Metadata)
 }
 
-// commitDrained commits what a Partition that has ended settled. It returns false if the
-// assignment was released before it had.
-func (g *Group) commitDrained(a *assignment) bool {
+// commitDrained commits what a Partition that has ended settled. Its error is that of the
+// assignment's context, if it was released first, or that the topic is another one.
+func (g *Group) commitDrained(a *assignment) error {
 	for {
 		g.committing.Lock()
 		g.send(context.Background(), []*assignment{a}, g.isLive)
+		refused := a.refused
 		g.committing.Unlock()
-		if !a.p.Dirty() {
-			return true
+		switch {
+		case !a.p.Dirty():
+			return nil
+		case errors.Is(refused, kerr.UnknownTopicID):
+			return refused
 		}
 		select {
 		case <-a.ctx.Done():
-			return false
+			return a.ctx.Err()
 		case <-time.After(time.Second):
 		}
 	}
