@@ -55,9 +55,10 @@ type reader struct {
 	take    func(records []*event.Record, start, end int64) (pause bool)
 	diverge func(cause error)
 
-	// next, one past the last offset that was handed over, belongs to the polling
-	// goroutine.
-	next int64
+	// next, one past the last offset that was handed over, and failed, why nothing can be
+	// fetched, belong to the polling goroutine.
+	next   int64
+	failed string
 }
 
 // pollEvery is how often the polling goroutine shows that it lives when there is
@@ -181,7 +182,7 @@ func (f *feed) run() {
 				}
 				r.diverge(err)
 			default:
-				f.log.Error("fetch records", "topic", topic, "partition", id, "err", err)
+				f.fail(partition{topic, id}, r, err)
 			}
 		})
 		for _, fetch := range fetches {
@@ -191,6 +192,19 @@ func (f *feed) run() {
 				}
 			}
 		}
+	}
+}
+
+// fail notes why a partition can't be fetched, as where a right is missing, and has it wait a
+// second: kgo would ask again at once.
+func (f *feed) fail(id partition, r *reader, err error) {
+	if r == nil || r.failed != err.Error() {
+		f.log.Error("fetch records; trying again", "topic", id.topic, "partition", id.id, "err", err)
+	}
+	if r != nil {
+		r.failed = err.Error()
+		f.client.PauseFetchPartitions(map[string][]int32{id.topic: {id.id}})
+		time.AfterFunc(time.Second, func() { f.resume(id, r) })
 	}
 }
 
@@ -239,7 +253,7 @@ func (f *feed) handOver(topic string, topicID event.TopicID, p kgo.FetchPartitio
 		r.diverge(fmt.Errorf("the log goes on at offset %d instead of %d", first, r.next))
 		return
 	}
-	r.next = p.Records[len(p.Records)-1].Offset + 1
+	r.next, r.failed = p.Records[len(p.Records)-1].Offset+1, ""
 	records := make([]*event.Record, len(p.Records))
 	block := make([]event.Record, len(p.Records))
 	for i, record := range p.Records {

@@ -8,7 +8,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/hms-sme/policysync/pkg/event"
 )
@@ -123,4 +126,25 @@ func TestFetchIsSharedByPartitions(t *testing.T) {
 	}
 	require.EqualValues(t, 16<<10, each(64))
 	require.EqualValues(t, 64<<10, each(1), "what others had is there again")
+}
+
+// A partition that can't be fetched waits a second before it is asked for again, and says so
+// once. The others go on.
+func TestFetchIsRefused(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	target := newRecorder()
+	m := c.join(map[string]*recorder{"target": target})
+	c.publish(0, "a")
+	c.settled()
+	refused := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Partitions: []int32{0}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	eventually(t, "it waits", func() bool { return len(m.feed.client.PauseFetchPartitions(nil)[topic]) == 1 })
+	c.publish(1, "b")
+	eventually(t, "it asks again", func() bool { return refused.Hits() >= 2 })
+	c.publish(0, "c")
+	refused.Remove()
+	c.settled()
+	n, _ := target.arrived()
+	require.Equal(t, 3, n)
+	require.Equal(t, 1, strings.Count(m.log.String(), "fetch records; trying again"))
 }
