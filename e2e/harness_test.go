@@ -250,8 +250,12 @@ func (w *world) all(topic string) []*kgo.Record {
 	w.t.Helper()
 	ends, err := w.adm.ListEndOffsets(w.t.Context(), topic)
 	require.NoError(w.t, err)
-	want := 0
-	ends.Each(func(o kadm.ListedOffset) { want += int(o.Offset) })
+	left := map[int32]int64{} // of the partitions that are not read to their end
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
 	c, err := kgo.NewClient(kgo.SeedBrokers(address(w.t, "KAFKA")), kgo.ConsumeTopics(topic),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	require.NoError(w.t, err)
@@ -259,10 +263,15 @@ func (w *world) all(topic string) []*kgo.Record {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
 	defer cancel()
 	var got []*kgo.Record
-	for len(got) < want {
+	for len(left) > 0 {
 		fetches := c.PollFetches(ctx)
 		require.NoError(w.t, fetches.Err())
-		got = append(got, fetches.Records()...)
+		for _, r := range fetches.Records() {
+			got = append(got, r)
+			if r.Offset+1 >= left[r.Partition] {
+				delete(left, r.Partition)
+			}
+		}
 	}
 	return got
 }
