@@ -66,11 +66,7 @@ func TestCursorsThatTheBrokerHasNoRoomFor(t *testing.T) {
 // A deliberate request does not wait for the interval.
 func TestCommitNow(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1)
-	c.publish(0, "a")
-	target := newRecorder()
-	m := c.join(map[string]*recorder{"target": target}, commitEach(never))
-	eventually(t, "it arrived", func() bool { n, _ := target.arrived(); return n == 1 })
+	c, m, _ := oneUncommitted(t)
 	eventually(t, "it is committed", func() bool {
 		m.CommitNow()
 		return c.committed(0).Offset == 1

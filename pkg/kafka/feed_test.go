@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -108,10 +107,7 @@ func TestFeedReadsWhatIsCommitted(t *testing.T) {
 func TestFetchIsSharedByPartitions(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 64)
-	config := c.config()
-	f, err := newFeed(&config, slog.New(slog.DiscardHandler), 512<<10)
-	require.NoError(t, err)
-	defer f.close()
+	f := c.feed(512 << 10)
 	each := func(partitions int) int32 {
 		var all []partition
 		for id := range int32(partitions) {

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -99,10 +98,7 @@ func TestRecordsOfAnEarlierAssignment(t *testing.T) {
 	const records, rounds = 2000, 40
 	c := newCluster(t, 1)
 	c.publish(0, numbered(records)...)
-	config := c.config()
-	f, err := newFeed(&config, slog.New(slog.DiscardHandler), 1<<20)
-	require.NoError(t, err)
-	defer f.close()
+	f := c.feed(1 << 20)
 	id := partition{topic, 0}
 	topicID := c.idOf(topic)
 	for round := range rounds {

@@ -46,21 +46,12 @@ func within(t *testing.T, told <-chan error) error {
 	}
 }
 
-func (c *cluster) feed() *feed {
-	c.t.Helper()
-	config := c.config()
-	f, err := newFeed(&config, slog.New(slog.DiscardHandler), 512<<10)
-	require.NoError(c.t, err)
-	c.t.Cleanup(f.close)
-	return f
-}
-
 // A partition that is added under another id of its topic ends the reading of the topic's
 // others. They are told, and not left without a word.
 func TestAnotherTopicIDIsToldToAllPartitions(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2)
-	f := c.feed()
+	f := c.feed(512 << 10)
 	_, first := reading(f, 0, event.TopicID{1})
 	taken, second := reading(f, 1, c.idOf(topic))
 	require.ErrorIs(t, within(t, first), kerr.UnknownTopicID)
@@ -74,7 +65,7 @@ func TestRecordsOfAnotherTopicIDAreNotTaken(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
 	c.publish(0, "v")
-	taken, told := reading(c.feed(), 0, event.TopicID{1})
+	taken, told := reading(c.feed(512<<10), 0, event.TopicID{1})
 	require.ErrorIs(t, within(t, told), kerr.UnknownTopicID)
 	require.Empty(t, taken)
 }
@@ -84,7 +75,7 @@ func TestRecordsOfAnotherTopicIDAreNotTaken(t *testing.T) {
 func TestRefusedTopicIDIsLearntAnew(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2)
-	f, id := c.feed(), c.idOf(topic)
+	f, id := c.feed(512<<10), c.idOf(topic)
 	_, first := reading(f, 0, id)
 	_, second := reading(f, 1, id)
 	refused := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Partitions: []int32{0}, Err: kerr.UnknownTopicID, Count: -1})
@@ -101,11 +92,7 @@ func TestRefusedTopicIDIsLearntAnew(t *testing.T) {
 // in place of trying for ever.
 func TestRestartOfATopicOfAnotherID(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1)
-	c.publish(0, "a")
-	target := newRecorder()
-	m := c.join(map[string]*recorder{"target": target}, commitEach(never))
-	eventually(t, "it arrived", func() bool { n, _ := target.arrived(); return n == 1 })
+	c, m, target := oneUncommitted(t)
 	refused := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Topic: topic, Err: kerr.UnknownTopicID, Count: -1})
 	c.restarts(m)
 	eventually(t, "the partition is assigned again", func() bool { return strings.Count(m.log.String(), "partition assigned") == 2 })

@@ -61,11 +61,7 @@ func TestReleaseDuringARestartCommits(t *testing.T) {
 // commit is for the revoke.
 func TestReleaseCommitsWhatARestartCouldNot(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1)
-	c.publish(0, "a")
-	target := newRecorder()
-	m := c.join(map[string]*recorder{"target": target}, commitEach(never))
-	eventually(t, "it arrived", func() bool { n, _ := target.arrived(); return n == 1 })
+	c, m, _ := oneUncommitted(t)
 	refusals := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.RebalanceInProgress, Count: -1})
 	c.restarts(m)
 	require.NoError(t, refusals.Wait(t.Context(), 1))
@@ -94,11 +90,7 @@ func TestRestartWithoutACommit(t *testing.T) {
 // new assignment begins with what the old one settled.
 func TestAssignedAgainWithoutARevoke(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, 1)
-	c.publish(0, "a")
-	target := newRecorder()
-	m := c.join(map[string]*recorder{"target": target}, commitEach(never))
-	eventually(t, "it arrived", func() bool { n, _ := target.arrived(); return n == 1 })
+	c, m, _ := oneUncommitted(t)
 	m.assigned(t.Context(), m.member, map[string][]int32{topic: {0}})
 	require.EqualValues(t, 1, c.committed(0).Offset)
 }

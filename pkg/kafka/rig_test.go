@@ -222,6 +222,28 @@ func (c *cluster) join(targets map[string]*recorder, opts ...memberOption) *memb
 	return m
 }
 
+// oneUncommitted is a member that has pushed the only record there is, and commits when it is
+// asked to.
+func oneUncommitted(t *testing.T) (*cluster, *member, *recorder) {
+	t.Helper()
+	c := newCluster(t, 1)
+	c.publish(0, "a")
+	target := newRecorder()
+	m := c.join(map[string]*recorder{"target": target}, commitEach(never))
+	eventually(t, "it arrived", func() bool { n, _ := target.arrived(); return n == 1 })
+	return c, m, target
+}
+
+// feed reads nothing yet; fetch is in bytes.
+func (c *cluster) feed(fetch int32) *feed {
+	c.t.Helper()
+	config := c.config()
+	f, err := newFeed(&config, slog.New(slog.DiscardHandler), fetch)
+	require.NoError(c.t, err)
+	c.t.Cleanup(f.close)
+	return f
+}
+
 func (m *member) commitErrors() []error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
